@@ -1,0 +1,211 @@
+//! Which events a subscription wants.
+//!
+//! A filter has patterns for types and patterns for sources; an event matches when its type matches any of the one and
+//! its source any of the other. No pattern at all matches everything. In a pattern `*` stands for any run of
+//! characters, dots and slashes too, and everything else for itself: `order.*`, `*.deleted`, `/shop/*/till`.
+//!
+//! Matching takes at most (pattern × text) steps, without recursion or allocation, whatever the pattern. Finding out
+//! whether an event matches never fails, so an error can never read as "no match".
+
+use serde::{Deserialize, Serialize};
+
+use crate::StoredEvent;
+use crate::rules::MAX_URI_BYTES;
+
+/// The most patterns of one kind.
+pub const MAX_PATTERNS: usize = 64;
+/// The most bytes of a pattern: as many as a source may have.
+pub const MAX_PATTERN_BYTES: usize = MAX_URI_BYTES;
+/// The most stars in a pattern.
+pub const MAX_STARS: usize = 8;
+
+/// Which events a subscription wants. As JSON or TOML: `{"types": ["order.*"], "sources": ["/shop/*"]}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Patterns", into = "Patterns")]
+pub struct Filter {
+    types: Vec<Glob>,
+    sources: Vec<Glob>,
+}
+
+/// A filter that cannot be one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// More patterns than a filter may have.
+    #[error("a filter has at most {MAX_PATTERNS} patterns for '{field}'")]
+    TooManyPatterns {
+        /// `types` or `sources`.
+        field: &'static str,
+    },
+    /// A pattern that matches nothing, or is too long or too starry.
+    #[error(
+        "a pattern of '{field}' must have 1 to {MAX_PATTERN_BYTES} bytes and at most {MAX_STARS} stars: '{pattern}'"
+    )]
+    Pattern {
+        /// `types` or `sources`.
+        field: &'static str,
+        /// The pattern, cut to 64 characters.
+        pattern: String,
+    },
+}
+
+impl Filter {
+    /// A filter of these patterns; none of a kind matches all.
+    ///
+    /// # Errors
+    /// When there are too many, or one is empty, too long or has too many stars.
+    pub fn new(types: Vec<String>, sources: Vec<String>) -> Result<Self, FilterError> {
+        Ok(Self { types: globs("types", types)?, sources: globs("sources", sources)? })
+    }
+
+    /// Whether the subscription wants the event.
+    #[must_use]
+    pub fn matches(&self, event: &StoredEvent) -> bool {
+        matches_any(&self.types, event.event_type()) && matches_any(&self.sources, event.source())
+    }
+}
+
+fn globs(field: &'static str, patterns: Vec<String>) -> Result<Vec<Glob>, FilterError> {
+    if patterns.len() > MAX_PATTERNS {
+        return Err(FilterError::TooManyPatterns { field });
+    }
+    patterns
+        .into_iter()
+        .map(|pattern| {
+            let stars = pattern.bytes().filter(|&byte| byte == b'*').count();
+            if (1..=MAX_PATTERN_BYTES).contains(&pattern.len()) && stars <= MAX_STARS {
+                Ok(Glob(pattern))
+            } else {
+                Err(FilterError::Pattern { field, pattern: pattern.chars().take(64).collect() })
+            }
+        })
+        .collect()
+}
+
+fn matches_any(globs: &[Glob], text: &str) -> bool {
+    globs.is_empty() || globs.iter().any(|glob| glob.matches(text))
+}
+
+/// The form that a filter has in JSON and TOML.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Patterns {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    types: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<String>,
+}
+
+impl TryFrom<Patterns> for Filter {
+    type Error = FilterError;
+
+    fn try_from(patterns: Patterns) -> Result<Self, FilterError> {
+        Self::new(patterns.types, patterns.sources)
+    }
+}
+
+impl From<Filter> for Patterns {
+    fn from(filter: Filter) -> Self {
+        let patterns = |globs: Vec<Glob>| globs.into_iter().map(|glob| glob.0).collect();
+        Self { types: patterns(filter.types), sources: patterns(filter.sources) }
+    }
+}
+
+/// A pattern with stars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Glob(String);
+
+impl Glob {
+    /// Each part between stars is taken at its first place, which leaves the most to the parts after it.
+    fn matches(&self, text: &str) -> bool {
+        let Some((first, rest)) = self.0.split_once('*') else {
+            return self.0 == text;
+        };
+        let Some(mut text) = text.strip_prefix(first) else {
+            return false;
+        };
+        let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        for part in middle.split('*') {
+            match text.find(part) {
+                Some(start) => text = &text[start + part.len()..],
+                None => return false,
+            }
+        }
+        text.ends_with(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Event, Tenant};
+
+    fn event(event_type: &str, source: &str) -> StoredEvent {
+        let mut record = Vec::new();
+        let event = Event::new(Tenant::default(), event_type.to_owned(), source.to_owned());
+        StoredEvent::encode(&event, &mut record);
+        StoredEvent::decode(0, 0, record.into()).unwrap()
+    }
+
+    fn glob(pattern: &str, text: &str) -> bool {
+        Glob(pattern.to_owned()).matches(text)
+    }
+
+    #[test]
+    fn stars_stand_for_any_run() {
+        for (pattern, text) in [
+            ("*", ""),
+            ("*", "a.b"),
+            ("order.*", "order."),
+            ("order.*", "order.a.b"),
+            ("*.deleted", "x.deleted"),
+            ("a*b*c", "abc"),
+            ("a*b*c", "a1b2b3c"),
+            ("**", "x"),
+            ("*ab*ab", "abab"),
+            ("a*a", "aa"),
+            ("ä*", "äö"),
+        ] {
+            assert!(glob(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("order.*", "order"),
+            ("order", "order.x"),
+            ("*.deleted", "deleted"),
+            ("a*a", "a"),
+            ("*ab*ab", "ab"),
+            ("a*b*c", "acb"),
+            ("Order.*", "order.x"),
+            ("a?c", "abc"),
+            ("[ab]", "a"),
+        ] {
+            assert!(!glob(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn both_kinds_must_match_and_none_matches_all() {
+        let filter = Filter::new(vec!["a.*".to_owned(), "b".to_owned()], vec!["/x/*".to_owned()]).unwrap();
+        assert!(filter.matches(&event("b", "/x/1")));
+        assert!(!filter.matches(&event("b", "/y")));
+        assert!(!filter.matches(&event("c", "/x/1")));
+        assert!(Filter::default().matches(&event("c", "/y")));
+    }
+
+    #[test]
+    fn it_is_plain_json_and_refuses_what_it_does_not_know() {
+        let filter: Filter = serde_json::from_str(r#"{"types":["order.*"]}"#).unwrap();
+        assert_eq!(serde_json::to_string(&filter).unwrap(), r#"{"types":["order.*"]}"#);
+        assert!(serde_json::from_str::<Filter>(r#"{"type":["order.*"]}"#).is_err());
+        assert!(serde_json::from_str::<Filter>(r#"{"types":[""]}"#).is_err());
+    }
+
+    #[test]
+    fn patterns_have_limits() {
+        let of = |pattern: String| Filter::new(vec![pattern], Vec::new());
+        assert!(of("*".repeat(MAX_STARS)).is_ok());
+        assert!(of("*".repeat(MAX_STARS + 1)).is_err());
+        assert!(of("a".repeat(MAX_PATTERN_BYTES)).is_ok());
+        assert!(of("a".repeat(MAX_PATTERN_BYTES + 1)).is_err());
+        assert!(Filter::new(Vec::new(), vec!["*".to_owned(); MAX_PATTERNS + 1]).is_err());
+    }
+}
