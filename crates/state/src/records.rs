@@ -1,0 +1,196 @@
+//! What is stored for a subscription, as its reader and writer see it. Times are microseconds since the Unix epoch.
+
+use bytes::Bytes;
+
+use crate::{Progress, Subscription};
+
+/// A subscription's number in the state store; never used again for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionId(pub i64);
+
+/// A stored subscription.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubscriptionRecord {
+    /// Its number.
+    pub id: SubscriptionId,
+    /// What was declared.
+    pub spec: Subscription,
+    /// Whether it delivers.
+    pub lifecycle: Lifecycle,
+    /// When it was first declared.
+    pub created_at_micros: u64,
+}
+
+/// Whether a subscription delivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// It does.
+    Enabled,
+    /// An operator stopped it.
+    Paused,
+    /// It was stopped because its target wants nothing more; its cursor waits.
+    Disabled {
+        /// Why, for people.
+        reason: String,
+    },
+    /// It is no longer declared. It keeps its cursor and dead letters, and delivers again once it is declared again.
+    Orphaned,
+}
+
+impl Lifecycle {
+    /// The stable name: `enabled`, `paused`, `disabled` or `orphaned`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Paused => "paused",
+            Self::Disabled { .. } => "disabled",
+            Self::Orphaned => "orphaned",
+        }
+    }
+
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Disabled { reason } => Some(reason),
+            Self::Enabled | Self::Paused | Self::Orphaned => None,
+        }
+    }
+
+    pub(crate) fn from_columns(name: &str, reason: Option<String>) -> Option<Self> {
+        match name {
+            "enabled" => Some(Self::Enabled),
+            "paused" => Some(Self::Paused),
+            "disabled" => Some(Self::Disabled { reason: reason.unwrap_or_default() }),
+            "orphaned" => Some(Self::Orphaned),
+            _ => None,
+        }
+    }
+}
+
+/// Where a subscription stands, as last saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Which offsets need nothing more, or are in `retrying`.
+    pub progress: Progress,
+    /// Deliveries to be tried again, in offset order.
+    pub retrying: Vec<Retrying>,
+}
+
+/// A delivery that failed and is to be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retrying {
+    /// The event's offset. The event itself stays in the log.
+    pub offset: u64,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// How many of them ended in a panic of the sink.
+    pub panics: u32,
+    /// When the next attempt is due.
+    pub due_at_micros: u64,
+    /// When the first attempt failed.
+    pub first_failed_at_micros: u64,
+    /// What went wrong last, for people.
+    pub last_error: String,
+    /// The event's key, where the subscription keeps order by key.
+    pub event_key: Option<String>,
+}
+
+/// A delivery that will not be tried again by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The event's offset.
+    pub offset: u64,
+    /// When the event was appended; unknown when the log no longer had it.
+    pub append_time_micros: Option<u64>,
+    /// The encoded event; none when the log no longer had it.
+    pub event: Option<Bytes>,
+    /// Why it was given up, for people.
+    pub reason: String,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When the first attempt failed.
+    pub first_failed_at_micros: u64,
+    /// When it was given up.
+    pub dead_at_micros: u64,
+}
+
+/// One attempt, kept for people to look at. Only attempts that are not a success at the first try are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// The event's offset.
+    pub offset: u64,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// What came of it.
+    pub outcome: AttemptOutcome,
+    /// What went wrong, for people; empty when delivered.
+    pub reason: String,
+    /// When it began.
+    pub started_at_micros: u64,
+    /// How long it took.
+    pub took_micros: u64,
+    /// The target's status code, where it has one.
+    pub response_status: Option<u16>,
+    /// The first bytes of the target's answer, at most [`Self::RESPONSE_LIMIT_BYTES`].
+    pub response_body: Option<Bytes>,
+    /// Whether the answer was longer.
+    pub response_truncated: bool,
+}
+
+impl AttemptRecord {
+    /// How much of a target's answer is kept.
+    pub const RESPONSE_LIMIT_BYTES: usize = 1024;
+    /// How many of a subscription's attempts are kept, the newest.
+    pub const KEPT_PER_SUBSCRIPTION: u32 = 1000;
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// The target has it.
+    Delivered,
+    /// It is to be tried again.
+    Retry,
+    /// It was refused for good.
+    Reject,
+    /// The target wants nothing more.
+    Gone,
+}
+
+impl AttemptOutcome {
+    /// The stable name: `delivered`, `retry`, `reject` or `gone`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retry => "retry",
+            Self::Reject => "reject",
+            Self::Gone => "gone",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Delivered, Self::Retry, Self::Reject, Self::Gone]
+            .into_iter()
+            .find(|outcome| outcome.name() == name)
+    }
+}
+
+/// What a subscription saves at once: all of it in one transaction, or none.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// Whose.
+    pub subscription: SubscriptionId,
+    /// Which offsets need nothing more, once the changes below are saved too.
+    pub progress: Progress,
+    /// Deliveries whose retry is new or has changed.
+    pub retrying: Vec<Retrying>,
+    /// Offsets whose retry is over.
+    pub no_longer_retrying: Vec<u64>,
+    /// New dead letters.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Whether it delivers from now on, where that has changed.
+    pub lifecycle: Option<Lifecycle>,
+    /// New attempts to keep, oldest first.
+    pub attempts: Vec<AttemptRecord>,
+}

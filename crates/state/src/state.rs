@@ -1,0 +1,332 @@
+//! The open state: what can be asked of it and written to it.
+//!
+//! Reads block for the time of a query on a connection of their own, so an async caller runs them with
+//! `spawn_blocking`; writes wait for the writing thread.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::open::{open_reader, open_writer};
+use crate::writer::Writer;
+use crate::{
+    AttemptOutcome, AttemptRecord, Checkpoint, DeadLetter, Lifecycle, LogIdentity, OpenError, OpenMode,
+    Position, Progress, Retrying, StateError, SubscriptionId, SubscriptionRecord,
+};
+
+/// Subscriptions, cursors, retries, dead letters and attempts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub(crate) writer: Writer,
+    reader: Arc<Mutex<Connection>>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl State {
+    /// Opens the state file at `path`, or creates it beside an empty log. Blocking.
+    ///
+    /// # Errors
+    /// When the file is missing beside a log that holds events, damaged, of a newer release, of another log, or ahead
+    /// of its log; each error says what to do.
+    pub fn open(path: &Path, log: LogIdentity, mode: OpenMode) -> Result<Self, OpenError> {
+        let writer = open_writer(path, log, mode)?;
+        let reader = open_reader(path)?;
+        let (writer, thread) =
+            Writer::start(writer).map_err(|error| OpenError::Io { path: path.to_owned(), error })?;
+        Ok(Self { writer, reader: Arc::new(Mutex::new(reader)), thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// Finishes the writes that are queued and ends the writing thread. Later writes fail with [`StateError::Closed`].
+    pub async fn close(&self) {
+        self.writer.close().await;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        if let Ok(Err(_)) = tokio::task::spawn_blocking(move || thread.join()).await {
+            tracing::error!("the state store's writing thread had panicked");
+        }
+    }
+
+    /// Saves what became of deliveries: all of it durable once this returns Ok, none of it otherwise.
+    ///
+    /// # Errors
+    /// When the disk is full or fails. The same checkpoint can be saved again.
+    pub async fn save(&self, checkpoint: Checkpoint) -> Result<(), StateError> {
+        self.writer.write(move |tx| save_checkpoint(tx, &checkpoint)).await
+    }
+
+    /// Enables, pauses or disables a subscription; durable once this returns Ok.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    pub async fn set_lifecycle(&self, id: SubscriptionId, lifecycle: Lifecycle) -> Result<(), StateError> {
+        self.writer.write(move |tx| update_lifecycle(tx, id, &lifecycle)).await
+    }
+
+    /// All subscriptions, also orphaned ones, in the order they were created. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn subscriptions(&self) -> Result<Vec<SubscriptionRecord>, StateError> {
+        load_subscriptions(&self.reader())
+    }
+
+    /// Where a subscription stands. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or there is no such subscription.
+    pub fn position(&self, id: SubscriptionId) -> Result<Position, StateError> {
+        let reader = self.reader();
+        let (cursor, beyond): (u64, Vec<u8>) = reader
+            .prepare_cached("SELECT next_offset, settled_beyond FROM cursors WHERE subscription_id = ?1")?
+            .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?
+            .ok_or_else(|| unreadable(format_args!("the cursor of subscription {}: there is none", id.0)))?;
+        let progress = Progress::decode(cursor, &beyond).map_err(unreadable)?;
+        let mut statement = reader.prepare_cached(
+            "SELECT offset, attempts, panics, due_at_micros, first_failed_at_micros, last_error, event_key
+             FROM retrying WHERE subscription_id = ?1 ORDER BY offset",
+        )?;
+        let retrying = statement.query_map([id.0], read_retrying)?.collect::<Result<_, _>>()?;
+        Ok(Position { progress, retrying })
+    }
+
+    /// How many dead letters a subscription has. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn dead_letter_count(&self, id: SubscriptionId) -> Result<u64, StateError> {
+        let reader = self.reader();
+        let mut statement =
+            reader.prepare_cached("SELECT count(*) FROM dead_letters WHERE subscription_id = ?1")?;
+        Ok(statement.query_row([id.0], |row| row.get(0))?)
+    }
+
+    /// A subscription's dead letters from offset `from` on, at most `limit`, in offset order. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn dead_letters(
+        &self,
+        id: SubscriptionId,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StateError> {
+        let reader = self.reader();
+        let mut statement = reader.prepare_cached(
+            "SELECT offset, append_time_micros, event, reason, attempts, first_failed_at_micros, dead_at_micros
+             FROM dead_letters WHERE subscription_id = ?1 AND offset >= ?2 ORDER BY offset LIMIT ?3",
+        )?;
+        let letters = statement.query_map((id.0, from, limit), read_dead_letter)?;
+        Ok(letters.collect::<Result<_, _>>()?)
+    }
+
+    /// A subscription's newest kept attempts, at most `limit`, newest first. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn attempts(&self, id: SubscriptionId, limit: u32) -> Result<Vec<AttemptRecord>, StateError> {
+        let reader = self.reader();
+        let mut statement = reader.prepare_cached(
+            "SELECT offset, attempt, outcome, reason, started_at_micros, took_micros,
+                    response_status, response_body, response_truncated
+             FROM attempts WHERE subscription_id = ?1 ORDER BY id DESC LIMIT ?2",
+        )?;
+        let mut rows = statement.query((id.0, limit))?;
+        let mut attempts = Vec::new();
+        while let Some(row) = rows.next()? {
+            attempts.push(read_attempt(row)?);
+        }
+        Ok(attempts)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        // A panic while reading leaves the connection as it was.
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The time by the system's clock, in microseconds since the Unix epoch.
+pub(crate) fn now_micros() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn unreadable(what: impl std::fmt::Display) -> StateError {
+    StateError::Unreadable { what: what.to_string() }
+}
+
+pub(crate) fn load_subscriptions(connection: &Connection) -> Result<Vec<SubscriptionRecord>, StateError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, name, spec, lifecycle, lifecycle_reason, created_at_micros FROM subscriptions ORDER BY id",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (name, spec, lifecycle): (String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
+        records.push(SubscriptionRecord {
+            id: SubscriptionId(row.get(0)?),
+            spec: serde_json::from_str(&spec)
+                .map_err(|error| unreadable(format_args!("subscription `{name}`: {error}")))?,
+            lifecycle: Lifecycle::from_columns(&lifecycle, row.get(4)?)
+                .ok_or_else(|| unreadable(format_args!("subscription `{name}`: lifecycle `{lifecycle}`")))?,
+            created_at_micros: row.get(5)?,
+        });
+    }
+    Ok(records)
+}
+
+pub(crate) fn update_lifecycle(
+    connection: &Connection,
+    id: SubscriptionId,
+    lifecycle: &Lifecycle,
+) -> Result<(), StateError> {
+    connection
+        .prepare_cached("UPDATE subscriptions SET lifecycle = ?2, lifecycle_reason = ?3 WHERE id = ?1")?
+        .execute((id.0, lifecycle.name(), lifecycle.reason()))?;
+    Ok(())
+}
+
+fn save_checkpoint(connection: &Connection, checkpoint: &Checkpoint) -> Result<(), StateError> {
+    let id = checkpoint.subscription.0;
+    connection
+        .prepare_cached(
+            "UPDATE cursors SET next_offset = ?2, settled_beyond = ?3, saved_at_micros = ?4 WHERE subscription_id = ?1",
+        )?
+        .execute((id, checkpoint.progress.cursor(), checkpoint.progress.encode_beyond(), now_micros()))?;
+    for offset in &checkpoint.no_longer_retrying {
+        connection
+            .prepare_cached("DELETE FROM retrying WHERE subscription_id = ?1 AND offset = ?2")?
+            .execute((id, offset))?;
+    }
+    for retrying in &checkpoint.retrying {
+        save_retrying(connection, id, retrying)?;
+    }
+    for letter in &checkpoint.dead_letters {
+        save_dead_letter(connection, id, letter)?;
+    }
+    if let Some(lifecycle) = &checkpoint.lifecycle {
+        update_lifecycle(connection, checkpoint.subscription, lifecycle)?;
+    }
+    save_attempts(connection, id, &checkpoint.attempts)
+}
+
+fn save_retrying(connection: &Connection, id: i64, retrying: &Retrying) -> Result<(), StateError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO retrying (subscription_id, offset, attempts, panics, due_at_micros, first_failed_at_micros,
+                                   last_error, event_key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (subscription_id, offset) DO UPDATE SET
+                 attempts = excluded.attempts, panics = excluded.panics, due_at_micros = excluded.due_at_micros,
+                 last_error = excluded.last_error",
+        )?
+        .execute((
+            id,
+            retrying.offset,
+            retrying.attempts,
+            retrying.panics,
+            retrying.due_at_micros,
+            retrying.first_failed_at_micros,
+            &retrying.last_error,
+            &retrying.event_key,
+        ))?;
+    Ok(())
+}
+
+fn save_dead_letter(connection: &Connection, id: i64, letter: &DeadLetter) -> Result<(), StateError> {
+    // The same event can die again after a redrive: its newest death counts.
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO dead_letters (subscription_id, offset, append_time_micros, event, reason, attempts,
+                                                  first_failed_at_micros, dead_at_micros)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute((
+            id,
+            letter.offset,
+            letter.append_time_micros,
+            letter.event.as_deref(),
+            &letter.reason,
+            letter.attempts,
+            letter.first_failed_at_micros,
+            letter.dead_at_micros,
+        ))?;
+    Ok(())
+}
+
+fn save_attempts(connection: &Connection, id: i64, attempts: &[AttemptRecord]) -> Result<(), StateError> {
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO attempts (subscription_id, offset, attempt, outcome, reason, started_at_micros, took_micros,
+                               response_status, response_body, response_truncated)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?;
+    for attempt in attempts {
+        let body = attempt.response_body.as_deref();
+        let kept = body.map(|body| &body[..body.len().min(AttemptRecord::RESPONSE_LIMIT_BYTES)]);
+        insert.execute((
+            id,
+            attempt.offset,
+            attempt.attempt,
+            attempt.outcome.name(),
+            &attempt.reason,
+            attempt.started_at_micros,
+            attempt.took_micros,
+            attempt.response_status,
+            kept,
+            attempt.response_truncated || kept.map(<[u8]>::len) != body.map(<[u8]>::len),
+        ))?;
+    }
+    connection
+        .prepare_cached(
+            "DELETE FROM attempts WHERE subscription_id = ?1 AND id <= (
+                 SELECT id FROM attempts WHERE subscription_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        )?
+        .execute((id, AttemptRecord::KEPT_PER_SUBSCRIPTION))?;
+    Ok(())
+}
+
+fn read_retrying(row: &Row<'_>) -> rusqlite::Result<Retrying> {
+    Ok(Retrying {
+        offset: row.get(0)?,
+        attempts: row.get(1)?,
+        panics: row.get(2)?,
+        due_at_micros: row.get(3)?,
+        first_failed_at_micros: row.get(4)?,
+        last_error: row.get(5)?,
+        event_key: row.get(6)?,
+    })
+}
+
+fn read_dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
+    Ok(DeadLetter {
+        offset: row.get(0)?,
+        append_time_micros: row.get(1)?,
+        event: row.get::<_, Option<Vec<u8>>>(2)?.map(Into::into),
+        reason: row.get(3)?,
+        attempts: row.get(4)?,
+        first_failed_at_micros: row.get(5)?,
+        dead_at_micros: row.get(6)?,
+    })
+}
+
+fn read_attempt(row: &Row<'_>) -> Result<AttemptRecord, StateError> {
+    let outcome: String = row.get(2)?;
+    Ok(AttemptRecord {
+        offset: row.get(0)?,
+        attempt: row.get(1)?,
+        outcome: AttemptOutcome::from_name(&outcome)
+            .ok_or_else(|| unreadable(format_args!("an attempt's outcome `{outcome}`")))?,
+        reason: row.get(3)?,
+        started_at_micros: row.get(4)?,
+        took_micros: row.get(5)?,
+        response_status: row.get(6)?,
+        response_body: row.get::<_, Option<Vec<u8>>>(7)?.map(Into::into),
+        response_truncated: row.get(8)?,
+    })
+}

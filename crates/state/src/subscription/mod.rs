@@ -1,0 +1,143 @@
+//! A subscription as a person declares it, in the configuration file (`[[subscriptions]]`) or through the API.
+//!
+//! ```toml
+//! [[subscriptions]]
+//! name = "orders-to-billing"
+//! filter = { types = ["order.*"] }
+//! order = "by_key"
+//! sink = { kind = "webhook", url = "https://billing.example/hooks" }
+//! ```
+
+mod policy;
+mod start;
+
+use std::num::NonZeroU32;
+
+use eventrelay_event::Tenant;
+use eventrelay_event::filter::Filter;
+use serde::{Deserialize, Serialize};
+
+pub use policy::{BatchSettings, BreakerSettings, RetryPolicy};
+pub use start::Start;
+
+/// A durable interest in events: which, from where on, how, and to which target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subscription {
+    /// Its name, unique within the tenant: 1 to 64 characters of `a-z`, `0-9`, `-` and `_`.
+    pub name: String,
+    /// Whose events it receives. Default `default`.
+    #[serde(default, with = "tenant_text")]
+    pub tenant: Tenant,
+    /// Which events it receives. Default: all of the tenant's.
+    #[serde(default)]
+    pub filter: Filter,
+    /// Where a *new* subscription begins; an existing one keeps its cursor. Default `latest`.
+    #[serde(default)]
+    pub start: Start,
+    /// What order deliveries keep. Default `unordered`.
+    #[serde(default)]
+    pub order: Order,
+    /// The most calls of the sink at once; `strict` order always has one. Default 64, at most 4,096.
+    #[serde(default = "default_max_in_flight")]
+    pub max_in_flight: NonZeroU32,
+    /// How many events a call of the sink takes, within the sink's own limit.
+    #[serde(default)]
+    pub batch: BatchSettings,
+    /// When failed deliveries are tried again, and when they are given up.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// When a target counts as down, and how it is probed.
+    #[serde(default)]
+    pub breaker: BreakerSettings,
+    /// The most events a second, retries included. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_events_per_second: Option<NonZeroU32>,
+    /// Through what it delivers.
+    pub sink: SinkSpec,
+}
+
+/// What order a subscription's deliveries keep.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// None: as fast as the target allows.
+    #[default]
+    Unordered,
+    /// Events with the same `key` one after another; a failing key holds back only itself. Events without a key
+    /// keep no order.
+    ByKey,
+    /// One call at a time, in the log's order; a failure holds back everything behind it.
+    Strict,
+}
+
+/// The sink's kind, and beside it the settings of that kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SinkSpec {
+    /// Which sink: `webhook`, `file`, `stdout`.
+    pub kind: String,
+    /// The kind's own settings, which that sink checks.
+    #[serde(flatten)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A subscription that cannot be: which field, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("subscription `{name}`: {field} {why}")]
+pub struct InvalidSubscription {
+    /// The subscription's name as declared.
+    pub name: String,
+    /// The field, as in the configuration file.
+    pub field: &'static str,
+    /// What it must be.
+    pub why: &'static str,
+}
+
+impl Subscription {
+    /// The most that [`Self::max_in_flight`] may be.
+    pub const MAX_IN_FLIGHT_LIMIT: u32 = 4096;
+    /// The most characters of a name.
+    pub const NAME_MAX_CHARS: usize = 64;
+
+    /// Checks what the types alone cannot.
+    ///
+    /// # Errors
+    /// The first field that is out of its limits.
+    pub fn validate(&self) -> Result<(), InvalidSubscription> {
+        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        if self.name.is_empty() || self.name.len() > Self::NAME_MAX_CHARS || !self.name.bytes().all(legal) {
+            return Err(self.invalid("name", "must be 1 to 64 characters of a-z, 0-9, '-' and '_'"));
+        }
+        if self.max_in_flight.get() > Self::MAX_IN_FLIGHT_LIMIT {
+            return Err(self.invalid("max_in_flight", "must be at most 4096"));
+        }
+        self.retry.validate().map_err(|(field, why)| self.invalid(field, why))?;
+        self.breaker.validate().map_err(|(field, why)| self.invalid(field, why))
+    }
+
+    fn invalid(&self, field: &'static str, why: &'static str) -> InvalidSubscription {
+        InvalidSubscription { name: self.name.clone(), field, why }
+    }
+}
+
+fn default_max_in_flight() -> NonZeroU32 {
+    const { NonZeroU32::new(64).unwrap() }
+}
+
+/// A tenant is written as its name.
+mod tenant_text {
+    use eventrelay_event::Tenant;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(tenant: &Tenant, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(tenant.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tenant, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Tenant::parse(&name).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! A state file is opened only when it is whole, known and in agreement with the log.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+
+use eventrelay_state::{OpenError, OpenMode, State};
+use support::{EMPTY_LOG, Home, checkpoint, declare, log_up_to, spec};
+
+#[test]
+fn a_fresh_state_is_made_beside_an_empty_log_only() {
+    let home = Home::new();
+    let refused = home.open(log_up_to(3)).unwrap_err();
+    assert!(matches!(refused, OpenError::MissingBesideLog { end_offset: 3, .. }), "{refused}");
+    assert!(!home.path().exists(), "a refusal creates nothing, or the next start would find a state");
+    home.open(EMPTY_LOG).unwrap();
+    home.open(log_up_to(3)).unwrap();
+}
+
+#[test]
+fn an_operator_may_start_anew_beside_a_log() {
+    let home = Home::new();
+    State::open(&home.path(), log_up_to(3), OpenMode::CreateBesideLog).unwrap();
+}
+
+#[test]
+fn a_file_whose_creation_was_cut_short_counts_as_missing() {
+    let home = Home::new();
+    fs::write(home.path(), b"").unwrap();
+    assert!(matches!(home.open(log_up_to(3)), Err(OpenError::MissingBesideLog { .. })));
+    home.open(EMPTY_LOG).unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_naming_both_versions() {
+    let home = Home::new();
+    home.open(EMPTY_LOG).unwrap().close().await;
+    rusqlite::Connection::open(home.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let refused = home.open(EMPTY_LOG).unwrap_err();
+    assert!(matches!(refused, OpenError::NewerSchema { found: 99, supported: 1, .. }), "{refused}");
+    assert!(refused.to_string().contains("99") && refused.to_string().contains('1'));
+}
+
+#[tokio::test]
+async fn another_programs_database_is_left_alone() {
+    let home = Home::new();
+    let other = rusqlite::Connection::open(home.path()).unwrap();
+    other.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    drop(other);
+    assert!(matches!(home.open(EMPTY_LOG), Err(OpenError::NotAStateFile { found: 0, .. })));
+}
+
+#[tokio::test]
+async fn damage_is_found() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let specs = (0..200).map(|n| spec(&format!("subscription-{n}"))).collect();
+    declare(&state, specs, 0).await;
+    state.close().await;
+    drop(state);
+    let connection = rusqlite::Connection::open(home.path()).unwrap();
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let root: usize = connection
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'subscriptions'", [], |row| row.get(0))
+        .unwrap();
+    drop(connection);
+    let mut bytes = fs::read(home.path()).unwrap();
+    bytes[(root - 1) * 4096..root * 4096].fill(0xa5);
+    fs::write(home.path(), bytes).unwrap();
+    assert!(matches!(home.open(EMPTY_LOG), Err(OpenError::Corrupt { .. })));
+
+    fs::write(home.path(), b"this was never a database").unwrap();
+    assert!(matches!(home.open(EMPTY_LOG), Err(OpenError::Corrupt { .. })));
+}
+
+#[tokio::test]
+async fn the_state_of_another_log_is_refused() {
+    let home = Home::new();
+    home.open(EMPTY_LOG).unwrap().close().await;
+    let mut other = EMPTY_LOG;
+    other.log_id = [8; 16];
+    let refused = home.open(other).unwrap_err();
+    assert!(matches!(refused, OpenError::ForeignLog { .. }), "{refused}");
+    assert!(refused.to_string().contains(&"07".repeat(16)) && refused.to_string().contains(&"08".repeat(16)));
+}
+
+#[tokio::test]
+async fn a_cursor_beyond_the_log_is_damage() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let id = declare(&state, vec![spec("ahead")], 0).await[0].id;
+    let mut ahead = checkpoint(id, 4);
+    ahead.progress.settle_range(6..9);
+    state.save(ahead).await.unwrap();
+    state.close().await;
+    let refused = home.open(log_up_to(8)).unwrap_err();
+    assert!(
+        matches!(&refused, OpenError::CursorBeyondLog { subscription, settled: 9, end_offset: 8, .. } if subscription == "ahead"),
+        "{refused}"
+    );
+    home.open(log_up_to(9)).unwrap();
+}
+
+#[tokio::test]
+async fn room_for_a_full_disk_is_kept_over_restarts() {
+    let home = Home::new();
+    for _ in 0..2 {
+        home.open(EMPTY_LOG).unwrap().close().await;
+        let wal_bytes = fs::metadata(home.directory().join("state.sqlite-wal")).unwrap().len();
+        assert!(wal_bytes >= 4 << 20, "the write-ahead log keeps its length: {wal_bytes}");
+    }
+    let connection = rusqlite::Connection::open(home.path()).unwrap();
+    let free: u32 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap();
+    assert!(free >= 1024, "{free} free pages");
+}

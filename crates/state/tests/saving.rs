@@ -1,0 +1,138 @@
+//! What was answered is durable; what was not is whole or absent.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use bytes::Bytes;
+use eventrelay_state::{AttemptOutcome, AttemptRecord, DeadLetter, Lifecycle, Retrying, StateError};
+use support::{EMPTY_LOG, Home, checkpoint, declare, log_up_to, spec};
+
+fn retrying(offset: u64, attempts: u32) -> Retrying {
+    Retrying {
+        offset,
+        attempts,
+        panics: 0,
+        due_at_micros: 5_000_000,
+        first_failed_at_micros: 1_000_000,
+        last_error: "connection refused".to_owned(),
+        event_key: Some("customer-1".to_owned()),
+    }
+}
+
+fn dead_letter(offset: u64) -> DeadLetter {
+    DeadLetter {
+        offset,
+        append_time_micros: Some(77),
+        event: Some(Bytes::from_static(b"the event")),
+        reason: "gave up".to_owned(),
+        attempts: 12,
+        first_failed_at_micros: 1,
+        dead_at_micros: 2,
+    }
+}
+
+fn attempt(offset: u64, body: Option<Bytes>) -> AttemptRecord {
+    AttemptRecord {
+        offset,
+        attempt: 1,
+        outcome: AttemptOutcome::Retry,
+        reason: "503".to_owned(),
+        started_at_micros: 9,
+        took_micros: 10,
+        response_status: Some(503),
+        response_body: body,
+        response_truncated: false,
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_read_back_after_a_restart_without_a_close() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let id = declare(&state, vec![spec("a")], 3).await[0].id;
+    let mut saved = checkpoint(id, 10);
+    saved.progress.settle_range(12..20);
+    saved.retrying = vec![retrying(4, 1), retrying(8, 2)];
+    saved.dead_letters = vec![dead_letter(5)];
+    saved.attempts = vec![attempt(4, Some(Bytes::from(vec![b'x'; 5000]))), attempt(8, None)];
+    state.save(saved.clone()).await.unwrap();
+    drop(state); // as a killed process leaves it
+
+    let state = home.open(log_up_to(20)).unwrap();
+    let position = state.position(id).unwrap();
+    assert_eq!((position.progress, position.retrying), (saved.progress, saved.retrying));
+    assert_eq!(state.dead_letters(id, 0, 10).unwrap(), saved.dead_letters);
+    assert_eq!(state.dead_letter_count(id).unwrap(), 1);
+    let attempts = state.attempts(id, 10).unwrap();
+    assert_eq!(attempts.iter().map(|attempt| attempt.offset).collect::<Vec<_>>(), [8, 4], "newest first");
+    assert_eq!(attempts[1].response_body.as_ref().unwrap().len(), AttemptRecord::RESPONSE_LIMIT_BYTES);
+    assert!(attempts[1].response_truncated && !attempts[0].response_truncated);
+}
+
+#[tokio::test]
+async fn a_retry_is_updated_and_then_over() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let id = declare(&state, vec![spec("a")], 0).await[0].id;
+    let mut first = checkpoint(id, 1);
+    first.retrying = vec![retrying(0, 1)];
+    state.save(first).await.unwrap();
+    let mut second = checkpoint(id, 1);
+    second.retrying = vec![Retrying { due_at_micros: 99, ..retrying(0, 2) }];
+    state.save(second).await.unwrap();
+    let kept = state.position(id).unwrap().retrying;
+    assert_eq!((kept.len(), kept[0].attempts, kept[0].due_at_micros), (1, 2, 99));
+    let mut third = checkpoint(id, 1);
+    third.no_longer_retrying = vec![0];
+    third.dead_letters = vec![dead_letter(0), DeadLetter { reason: "again".to_owned(), ..dead_letter(0) }];
+    state.save(third).await.unwrap();
+    assert!(state.position(id).unwrap().retrying.is_empty());
+    let letters = state.dead_letters(id, 0, 10).unwrap();
+    assert_eq!((letters.len(), letters[0].reason.as_str()), (1, "again"), "one letter per event");
+}
+
+#[tokio::test]
+async fn kept_attempts_are_bounded_per_subscription() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let records = declare(&state, vec![spec("a"), spec("b")], 0).await;
+    let mut quiet = checkpoint(records[1].id, 0);
+    quiet.attempts = vec![attempt(1, None)];
+    state.save(quiet).await.unwrap();
+    let limit = AttemptRecord::KEPT_PER_SUBSCRIPTION;
+    let mut busy = checkpoint(records[0].id, 0);
+    busy.attempts = (0..u64::from(limit) + 50).map(|offset| attempt(offset, None)).collect();
+    state.save(busy).await.unwrap();
+    let kept = state.attempts(records[0].id, limit * 2).unwrap();
+    assert_eq!((kept.len(), kept.last().unwrap().offset), (limit as usize, 50), "the newest stay");
+    assert_eq!(state.attempts(records[1].id, 10).unwrap().len(), 1, "the neighbour's stay too");
+}
+
+#[tokio::test]
+async fn a_failing_write_is_undone_alone() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let records = declare(&state, vec![spec("a"), spec("b")], 0).await;
+    let mut bad = checkpoint(records[0].id, 5);
+    bad.retrying = vec![Retrying { due_at_micros: u64::MAX, ..retrying(0, 1) }]; // more than SQLite's integers
+    let (refused, saved) = tokio::join!(state.save(bad), state.save(checkpoint(records[1].id, 6)));
+    assert!(matches!(refused, Err(StateError::Failed { .. })), "{refused:?}");
+    saved.unwrap();
+    assert_eq!(state.position(records[0].id).unwrap().progress.cursor(), 0, "its cursor did not move either");
+    assert_eq!(state.position(records[1].id).unwrap().progress.cursor(), 6);
+}
+
+#[tokio::test]
+async fn a_lifecycle_survives_and_a_closed_state_refuses() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let id = declare(&state, vec![spec("a")], 0).await[0].id;
+    let disabled = Lifecycle::Disabled { reason: "410 Gone".to_owned() };
+    state.set_lifecycle(id, disabled.clone()).await.unwrap();
+    state.close().await;
+    assert_eq!(state.set_lifecycle(id, Lifecycle::Enabled).await, Err(StateError::Closed));
+    drop(state);
+    let state = home.open(EMPTY_LOG).unwrap();
+    assert_eq!(state.subscriptions().unwrap()[0].lifecycle, disabled);
+}
