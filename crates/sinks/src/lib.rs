@@ -1,0 +1,30 @@
+//! What a push subscription delivers through: one trait, and one file or folder per kind.
+//!
+//! A sink knows its target and nothing of retries, order or cursors: it is given a batch, tries once, and
+//! says of each event what came of it. It is durable before it says [`Outcome::Delivered`].
+//!
+//! - [`build`] makes a sink from a kind's name and its settings; [`Environment`] is what the operator allows
+//!   it.
+//! - [`egress`] is the only way out to the network, and keeps sinks from being talked into reaching inside
+//!   it.
+
+pub mod egress;
+pub mod file;
+pub mod stdout;
+pub mod webhook;
+
+mod environment;
+mod error;
+mod lines;
+mod registry;
+mod secret;
+mod settings;
+mod sink;
+#[cfg(test)]
+mod testing;
+
+pub use environment::Environment;
+pub use error::SinkError;
+pub use registry::{KINDS, build};
+pub use secret::Secret;
+pub use sink::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Response, Sink};

@@ -1,0 +1,110 @@
+//! Makes a sink from a kind's name and its settings.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::file::FileSink;
+use crate::stdout::StdoutSink;
+use crate::webhook::WebhookSink;
+use crate::{Environment, Sink, SinkError, file, settings, stdout, webhook};
+
+/// The kinds there are.
+pub const KINDS: &[&str] = &[webhook::KIND, file::KIND, stdout::KIND];
+
+/// Makes the sink of a subscription. Connects to nothing and writes nothing yet, but reads the files that the
+/// settings name (certificates, secrets), so it is not for an async task where trusted settings may name
+/// them.
+///
+/// # Errors
+/// When there is no such kind, and when a field is missing, unknown, of the wrong type or out of its limits.
+/// The error names the field and shows no secret.
+pub fn build(kind: &str, settings: &Value, environment: &Environment) -> Result<Arc<dyn Sink>, SinkError> {
+    match kind {
+        webhook::KIND => {
+            Ok(Arc::new(WebhookSink::new(&settings::parse(webhook::KIND, settings)?, environment)?))
+        }
+        file::KIND => Ok(Arc::new(FileSink::new(&settings::parse(file::KIND, settings)?, environment)?)),
+        stdout::KIND => Ok(Arc::new(StdoutSink::new(&settings::parse(stdout::KIND, settings)?)?)),
+        _ => Err(SinkError::UnknownKind { kind: kind.to_owned(), known: KINDS }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn error(kind: &str, settings: &Value) -> String {
+        match build(kind, settings, &Environment::default()) {
+            Ok(_) => panic!("{kind} with {settings} was made"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn every_kind_is_made_and_says_its_name() {
+        let webhook = json!({"url": "https://example.com/", "unsigned": true});
+        for (kind, settings) in
+            [("webhook", webhook), ("file", json!({"directory": "events"})), ("stdout", json!({}))]
+        {
+            let sink = build(kind, &settings, &Environment::default()).unwrap();
+            assert_eq!(sink.kind(), kind);
+            assert!(KINDS.contains(&kind) && sink.batch_limit().events >= 1);
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_lists_the_known() {
+        assert_eq!(
+            error("fax", &json!({})),
+            "unknown sink kind `fax`; the known kinds are webhook, file, stdout"
+        );
+    }
+
+    #[test]
+    fn settings_that_are_no_object_and_missing_fields_are_named() {
+        assert!(error("stdout", &json!(7)).contains("stdout sink"));
+        assert!(error("file", &json!({})).contains("missing field `directory`"));
+        assert!(error("webhook", &json!({})).contains("missing field `url`"));
+        let unsigned = error("webhook", &json!({"url": "https://example.com/"}));
+        assert!(unsigned.contains("`secrets`") && unsigned.contains("unsigned"), "{unsigned}");
+    }
+
+    #[test]
+    fn settings_from_elsewhere_cannot_reach_into_this_machine() {
+        let url = "https://example.com/";
+        for (field, value) in
+            [("secrets_file", "/etc/passwd"), ("secrets_env", "PATH"), ("ca_file", "/etc/passwd")]
+        {
+            let error = error("webhook", &json!({"url": url, field: value}));
+            assert!(error.contains(&format!("`{field}`")) && error.contains("configuration file"), "{error}");
+        }
+        for directory in ["/etc", "../up", "a/../../up"] {
+            assert!(error("file", &json!({"directory": directory})).contains("`directory`"));
+        }
+    }
+
+    #[test]
+    fn no_error_shows_a_secret() {
+        let url = "https://example.com/";
+        for settings in [
+            json!({"url": "https://canary@example.com/"}),
+            json!({"url": 1, "secrets": "whsec_canary"}),
+            json!({"url": url, "secrets": "whsec_canary"}),
+            json!({"url": url, "secrets": ["whsec_canary"]}),
+            json!({"url": url, "secrets": [["canary"]]}),
+            json!({"url": url, "secrets": {"canary": "canary"}}),
+            json!({"url": url, "headers": "canary"}),
+            json!({"url": url, "headers": {"authorization": ["canary"]}}),
+            json!({"url": url, "headers": {"authorization": "canary\n"}}),
+            json!({"url": url, "timeout_ms": "canary"}),
+            json!({"url": url, "body": "canary"}),
+            json!("canary"),
+        ] {
+            let error = error("webhook", &settings);
+            assert!(!error.contains("canary"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The trait that every sink implements, and what it is given and answers.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use eventrelay_event::StoredEvent;
+
+/// A boxed future, for a trait whose implementations are chosen at run time.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A connector to one target.
+pub trait Sink: Send + Sync + 'static {
+    /// The kind's name, as in the configuration: `webhook`, `file`, `stdout`.
+    fn kind(&self) -> &'static str;
+
+    /// How large a batch it takes at once.
+    fn batch_limit(&self) -> BatchLimit;
+
+    /// Tries each delivery once. The answer has one attempt for each delivery, in the batch's order.
+    /// Safe to drop at any await: what was not answered counts as not delivered.
+    fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>>;
+
+    /// Finishes what is open (files, connections) before the process ends.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// How many events a sink takes in one call of [`Sink::deliver`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimit {
+    /// At most this many events; at least 1.
+    pub events: usize,
+    /// At most this many bytes of stored events, but always one event.
+    pub bytes: usize,
+}
+
+/// One event on its way to one subscription.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The event.
+    pub event: StoredEvent,
+    /// 1 for the first try.
+    pub attempt: u32,
+}
+
+/// One try of a delivery.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// When it began.
+    pub started: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// What the target answered, where it answers in words.
+    pub response: Option<Response>,
+}
+
+impl Attempt {
+    /// The attempts of a batch that succeeds or fails as a whole.
+    pub(crate) fn of_batch(
+        batch: &[Delivery],
+        outcome: &Outcome,
+        started: SystemTime,
+        took: Duration,
+    ) -> Vec<Self> {
+        let attempt = |_| Self { outcome: outcome.clone(), started, took, response: None };
+        batch.iter().map(attempt).collect()
+    }
+}
+
+/// What came of a try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target has it, durably where the target can.
+    Delivered,
+    /// It may succeed later.
+    Retry {
+        /// What the target asked us to wait (`Retry-After`), already clamped to 24 hours.
+        after: Option<Duration>,
+        /// What went wrong, for people; no secrets.
+        why: String,
+    },
+    /// It will never succeed.
+    Reject {
+        /// What went wrong, for people; no secrets.
+        why: String,
+    },
+    /// The target wants nothing more (`410 Gone`): the subscription is to be disabled, the event kept.
+    Gone {
+        /// What the target said, for people; no secrets.
+        why: String,
+    },
+}
+
+/// What a target answered, cut to a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The HTTP status, or the target's own code.
+    pub status: u16,
+    /// The first bytes of the body; they need not be UTF-8.
+    pub body: Bytes,
+    /// Whether there was more.
+    pub truncated: bool,
+}

@@ -1,0 +1,171 @@
+//! Delivers events to an HTTP receiver as Standard Webhooks 1.0.
+//!
+//! An attempt is one `POST` with the headers `webhook-id` (the event's id: the same at every attempt, so the
+//! receiver's key against duplicates), `webhook-timestamp` (this attempt's time in Unix seconds) and
+//! `webhook-signature` (`signature.rs`).
+//!
+//! What comes of it:
+//!
+//! | what happened | outcome |
+//! |---|---|
+//! | an answer | by its status, see `outcome.rs` |
+//! | no answer in time, connection refused or reset, TLS or protocol error, the name does not resolve | retry |
+//! | the name resolves to an address that may not be connected to | retry: DNS may be repaired |
+//! | the URL holds such an address | the sink is not made; were it made, the event is rejected |
+//!
+//! All memory and time that a receiver can make an attempt take is bounded: headers and buffers by 64 KiB,
+//! the kept body by `response_body_bytes`, the whole by `timeout_ms`.
+
+mod answer;
+mod body;
+mod connection;
+mod headers;
+mod outcome;
+mod pool;
+mod request;
+mod settings;
+mod signature;
+mod target;
+mod trust;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+pub use settings::{BodyFormat, Http2, KIND, Settings};
+pub use signature::generate_secret;
+
+use self::answer::Answer;
+use self::connection::{ExchangeError, ExchangeLimits};
+use self::pool::{Pool, SendError};
+use self::request::RequestTemplate;
+use self::target::Target;
+use crate::egress::{ConnectError, Connector};
+use crate::{Attempt, BatchLimit, BoxFuture, Delivery, Environment, Outcome, Response, Sink, SinkError};
+
+/// The largest stored event that is delivered in one request; there is always one.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
+
+/// A webhook.
+pub struct WebhookSink {
+    template: RequestTemplate,
+    pool: Arc<Pool>,
+    timeout: Duration,
+    keep_bytes: usize,
+}
+
+impl WebhookSink {
+    /// Makes a webhook. Reads the files that the settings name; connects to nothing yet.
+    ///
+    /// # Errors
+    /// Names the field that is wrong. No error shows a secret or any of the URL but host and port.
+    pub fn new(settings: &Settings, environment: &Environment) -> Result<Self, SinkError> {
+        settings.check()?;
+        if let Some(field) = settings.machine_fields().find(|_| !environment.trusted_settings) {
+            let why = "may only be set in the configuration file";
+            return Err(crate::settings::refused(KIND, field, why));
+        }
+        let (target, endpoint) = Target::parse(settings.url.expose(), environment)?;
+        let signer = trust::signer(settings)?;
+        let tls = match endpoint.tls_name() {
+            Some(_) => Some(trust::client_tls(settings, &endpoint)?),
+            None => None,
+        };
+        let connector = Connector::new(
+            endpoint,
+            environment.addresses.clone(),
+            Arc::clone(&environment.resolver),
+            tls,
+            Duration::from_millis(settings.connect_timeout_ms),
+        );
+        Ok(Self {
+            template: RequestTemplate {
+                target,
+                signer,
+                format: settings.body,
+                headers: headers::custom(&settings.headers)?,
+            },
+            pool: Pool::new(connector, settings.http2, settings.max_idle_connections),
+            timeout: Duration::from_millis(settings.timeout_ms),
+            keep_bytes: settings.response_body_bytes,
+        })
+    }
+
+    async fn attempt(&self, delivery: &Delivery) -> Attempt {
+        let started = SystemTime::now();
+        let clock = Instant::now();
+        let (outcome, response) = self.try_once(delivery, started, clock + self.timeout).await;
+        Attempt { outcome, started, took: clock.elapsed(), response }
+    }
+
+    async fn try_once(
+        &self,
+        delivery: &Delivery,
+        now: SystemTime,
+        deadline: Instant,
+    ) -> (Outcome, Option<Response>) {
+        let prepared = match self.template.prepare(&delivery.event, now) {
+            Ok(prepared) => prepared,
+            Err(error) => return (Outcome::Reject { why: error.to_string() }, None),
+        };
+        let limits = ExchangeLimits { deadline, keep_bytes: self.keep_bytes };
+        match self.pool.send(&prepared, limits).await {
+            Ok(Answer { status, retry_after, response, .. }) => {
+                (outcome::of_answer(status, retry_after), Some(response))
+            }
+            Err(error) => (self.outcome_of_error(&error), None),
+        }
+    }
+
+    fn outcome_of_error(&self, error: &SendError) -> Outcome {
+        let endpoint = self.pool.connector().endpoint();
+        let why = match error {
+            SendError::Connect(error @ ConnectError::ForbiddenAddress { .. }) => {
+                return Outcome::Reject { why: error.to_string() };
+            }
+            SendError::Connect(error) => error.to_string(),
+            SendError::Exchange(ExchangeError::TimedOut) => {
+                format!("{endpoint} did not answer within {} ms", self.timeout.as_millis())
+            }
+            SendError::Exchange(ExchangeError::Failed(error)) if error.is_incomplete_message() => {
+                format!("{endpoint} closed the connection before it answered")
+            }
+            SendError::Exchange(ExchangeError::Failed(error)) => {
+                format!("{endpoint} gave no valid answer: {}", crate::error::chain(error))
+            }
+        };
+        Outcome::Retry { after: None, why }
+    }
+}
+
+impl Sink for WebhookSink {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn batch_limit(&self) -> BatchLimit {
+        BatchLimit { events: 1, bytes: BATCH_BYTES }
+    }
+
+    fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>> {
+        Box::pin(async move {
+            let mut attempts = Vec::with_capacity(batch.len());
+            for delivery in batch {
+                attempts.push(self.attempt(delivery).await);
+            }
+            attempts
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.close())
+    }
+}
+
+/// Shows where it delivers to, as far as that is no secret.
+impl std::fmt::Debug for WebhookSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WebhookSink({})", self.pool.connector().endpoint())
+    }
+}

@@ -1,0 +1,94 @@
+//! One attempt's request: method, headers, signature, body.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use eventrelay_event::{EventId, StoredEvent};
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
+use http::{Method, Request, Version};
+use http_body_util::Full;
+
+use super::body;
+use super::settings::BodyFormat;
+use super::signature::Signer;
+use super::target::Target;
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+/// The headers of ours: the three above, `host` and `content-type`.
+const OWN_HEADERS: usize = 5;
+
+/// What all requests of a subscription have in common.
+pub(super) struct RequestTemplate {
+    pub(super) target: Target,
+    pub(super) signer: Signer,
+    pub(super) format: BodyFormat,
+    pub(super) headers: HeaderMap,
+}
+
+/// An event that cannot be written as a request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    #[error("the event cannot be written as JSON: {0}")]
+    Body(#[from] serde_json::Error),
+    #[error("the event has a value that a header cannot hold")]
+    Header(#[from] InvalidHeaderValue),
+    #[error("the clock is before 1970")]
+    Clock(#[from] std::time::SystemTimeError),
+}
+
+/// One attempt, signed; it can be written more than once, for a connection may turn out to be stale.
+pub(super) struct Prepared<'a> {
+    template: &'a RequestTemplate,
+    id: HeaderValue,
+    timestamp: HeaderValue,
+    signature: Option<HeaderValue>,
+    content_type: HeaderValue,
+    body: Bytes,
+}
+
+impl RequestTemplate {
+    /// Encodes and signs an event for an attempt that is made `now`.
+    pub(super) fn prepare(&self, event: &StoredEvent, now: SystemTime) -> Result<Prepared<'_>, RequestError> {
+        let (content_type, body) = body::encode(self.format, event)?;
+        let timestamp = now.duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+        let mut id = [0; EventId::CHARS];
+        let id = event.id().encode(&mut id);
+        let signature = self.signer.sign(id, timestamp, &body).map(HeaderValue::try_from).transpose()?;
+        Ok(Prepared {
+            template: self,
+            id: HeaderValue::from_str(id)?,
+            timestamp: HeaderValue::from(timestamp),
+            signature,
+            content_type,
+            body,
+        })
+    }
+}
+
+impl Prepared<'_> {
+    /// The request as the HTTP version writes it. `content-length` follows from the body.
+    pub(super) fn request(&self, version: Version) -> Request<Full<Bytes>> {
+        let template = self.template;
+        let mut headers = HeaderMap::with_capacity(OWN_HEADERS + template.headers.len());
+        if version != Version::HTTP_2 {
+            headers.insert(HOST, template.target.host());
+        }
+        headers.insert(CONTENT_TYPE, self.content_type.clone());
+        headers.insert(WEBHOOK_ID, self.id.clone());
+        headers.insert(WEBHOOK_TIMESTAMP, self.timestamp.clone());
+        if let Some(signature) = &self.signature {
+            headers.insert(WEBHOOK_SIGNATURE, signature.clone());
+        }
+        for (name, value) in &template.headers {
+            headers.insert(name, value.clone());
+        }
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = template.target.uri(version);
+        *request.version_mut() = version;
+        *request.headers_mut() = headers;
+        request
+    }
+}

@@ -1,0 +1,107 @@
+//! Where a webhook's signing secrets and certificates come from: its settings, files or the environment.
+
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::settings::{Http2, KIND, Settings};
+use super::signature::Signer;
+use crate::egress::{ClientTls, ClientTlsSettings, Endpoint, Identity, Protocols, TlsSettingsError};
+use crate::{Secret, SinkError, settings};
+
+/// More than any secrets, certificates or key need: a wrong path must not read a disk into memory.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Takes all active secrets, in the order `secrets`, `secrets_file`, `secrets_env`.
+pub(super) fn signer(settings: &Settings) -> Result<Signer, SinkError> {
+    let mut count = 0;
+    let mut signer = Signer::default();
+    let mut add = |field: &str, secrets: &[Secret]| -> Result<(), SinkError> {
+        count += secrets.len();
+        settings::within(KIND, field, &count, 0..=Signer::MAX_SECRETS)?;
+        for (index, secret) in secrets.iter().enumerate() {
+            signer
+                .add(secret)
+                .map_err(|error| settings::refused(KIND, format!("{field}[{index}]"), error.to_string()))?;
+        }
+        Ok(())
+    };
+    add("secrets", &settings.secrets)?;
+    if let Some(path) = &settings.secrets_file {
+        let text = Zeroizing::new(read("secrets_file", path)?);
+        let text =
+            std::str::from_utf8(&text).map_err(|_| settings::refused(KIND, "secrets_file", "not UTF-8"))?;
+        add("secrets_file", &words(text))?;
+    }
+    if let Some(variable) = &settings.secrets_env {
+        let text = std::env::var(variable).map(Zeroizing::new);
+        let text = text.map_err(|_| {
+            settings::refused(KIND, "secrets_env", format!("{variable} is not set to a text"))
+        })?;
+        add("secrets_env", &words(&text))?;
+    }
+    if count == 0 && !settings.unsigned {
+        let why = "at least one `whsec_…` or `whsk_…` secret is needed, or `unsigned = true`";
+        return Err(settings::refused(KIND, "secrets", why));
+    }
+    Ok(signer)
+}
+
+fn words(text: &str) -> Vec<Secret> {
+    text.split_whitespace().map(|word| Secret::new(word.to_owned())).collect()
+}
+
+/// Sets up TLS as the settings ask.
+pub(super) fn client_tls(settings: &Settings, endpoint: &Endpoint) -> Result<ClientTls, SinkError> {
+    if settings.insecure_skip_verify {
+        tracing::warn!(
+            %endpoint,
+            "insecure_skip_verify is set: this webhook believes any certificate, so anyone on the way can read and change \
+             its events"
+        );
+    }
+    let read_optional =
+        |field, path: &Option<PathBuf>| path.as_deref().map(|path| read(field, path)).transpose();
+    let certificates = read_optional("client_certificate_file", &settings.client_certificate_file)?;
+    let key = read_optional("client_key_file", &settings.client_key_file)?;
+    ClientTls::new(ClientTlsSettings {
+        protocols: match settings.http2 {
+            Http2::Auto => Protocols::Http1OrHttp2,
+            Http2::Never => Protocols::Http1,
+            Http2::PriorKnowledge => Protocols::Http2,
+        },
+        authorities: read_optional("ca_file", &settings.ca_file)?,
+        identity: certificates
+            .zip(key)
+            .map(|(certificates, key)| Identity { certificates, key: Zeroizing::new(key) }),
+        insecure: settings.insecure_skip_verify,
+    })
+    .map_err(|error| {
+        let field = match error {
+            TlsSettingsError::Authorities => "ca_file",
+            TlsSettingsError::Certificates => "client_certificate_file",
+            TlsSettingsError::Key => "client_key_file",
+            TlsSettingsError::Provider(_) => "url",
+        };
+        settings::refused(KIND, field, error.to_string())
+    })
+}
+
+fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, SinkError> {
+    use std::io::Read as _;
+    let failed = |source| SinkError::File { kind: KIND, field, path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .map_err(failed)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(settings::refused(
+            KIND,
+            field,
+            format!("{} is larger than {MAX_FILE_BYTES} bytes", path.display()),
+        ));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,13 @@
+//! The webhook sink against real sockets: receivers that behave, receivers that do not, and names that lie.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod hostile;
+mod outcomes;
+mod pooling;
+mod receiver;
+mod requests;
+mod secrets;
+mod sinks;
+mod ssrf;
+mod tls;
