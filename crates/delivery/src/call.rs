@@ -1,0 +1,161 @@
+//! One call of a sink, from the log's records to an answer, whatever the sink does.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use eventrelay_event::StoredEvent;
+use eventrelay_log::{ReadError, Record};
+use eventrelay_sinks::{Attempt, Delivery, Sink};
+
+use crate::event_log::EventLog;
+
+/// What a call is to do.
+pub(crate) struct Call {
+    pub(crate) work: Work,
+    /// Whether its outcome decides about the circuit breaker.
+    pub(crate) probe: bool,
+    /// Whether it takes one of the calls that retries may have.
+    pub(crate) retry: bool,
+}
+
+pub(crate) enum Work {
+    /// Events at hand.
+    Deliver(Vec<Delivery>),
+    /// Events that are still in the log: their offsets, each with the number of its attempt.
+    LoadAndDeliver(Vec<(u64, u32)>),
+}
+
+/// What came of a call.
+pub(crate) struct Finished {
+    pub(crate) deliveries: Vec<Delivery>,
+    /// About `deliveries`; none when there were none.
+    pub(crate) answer: Option<Answer>,
+    /// Events that could not be loaded, each with the number of its attempt.
+    pub(crate) unloaded: Vec<(u64, u32, LoadError)>,
+    pub(crate) probe: bool,
+    pub(crate) retry: bool,
+}
+
+pub(crate) enum Answer {
+    /// The sink's, one attempt for each delivery it got to.
+    Attempts(Vec<Attempt>),
+    TimedOut,
+    Panicked(String),
+}
+
+/// Why an event could not be loaded.
+pub(crate) enum LoadError {
+    Read(ReadError),
+    /// The record is whole, but not an event.
+    Undecodable {
+        record: Record,
+        why: String,
+    },
+    /// It was lost to damage, and given up by an operator's repair.
+    Lost,
+    /// The read was cut short.
+    CutShort,
+}
+
+impl Call {
+    pub(crate) async fn run(
+        self,
+        sink: Arc<dyn Sink>,
+        log: Arc<dyn EventLog>,
+        timeout: Duration,
+    ) -> Finished {
+        let (deliveries, unloaded) = match self.work {
+            Work::Deliver(deliveries) => (deliveries, Vec::new()),
+            Work::LoadAndDeliver(places) => load_all(&log, places).await,
+        };
+        let answer =
+            if deliveries.is_empty() { None } else { Some(deliver(sink, &deliveries, timeout).await) };
+        Finished { deliveries, answer, unloaded, probe: self.probe, retry: self.retry }
+    }
+
+    /// How many events it carries.
+    pub(crate) fn events(&self) -> usize {
+        match &self.work {
+            Work::Deliver(deliveries) => deliveries.len(),
+            Work::LoadAndDeliver(places) => places.len(),
+        }
+    }
+}
+
+async fn deliver(sink: Arc<dyn Sink>, deliveries: &[Delivery], timeout: Duration) -> Answer {
+    let call = CatchPanic { future: Box::pin(async { sink.deliver(deliveries).await }) };
+    match tokio::time::timeout(timeout, call).await {
+        Ok(Ok(attempts)) => Answer::Attempts(attempts),
+        Ok(Err(panic)) => Answer::Panicked(panic_text(&*panic)),
+        Err(_elapsed) => Answer::TimedOut,
+    }
+}
+
+async fn load_all(
+    log: &Arc<dyn EventLog>,
+    places: Vec<(u64, u32)>,
+) -> (Vec<Delivery>, Vec<(u64, u32, LoadError)>) {
+    let mut deliveries = Vec::with_capacity(places.len());
+    let mut unloaded = Vec::new();
+    for (offset, attempt) in places {
+        match load(log, offset).await {
+            Ok(event) => deliveries.push(Delivery { event, attempt }),
+            Err(error) => unloaded.push((offset, attempt, error)),
+        }
+    }
+    (deliveries, unloaded)
+}
+
+/// The event at `offset`, in memory of its own: a delivery that waits must not pin all that was written with it.
+async fn load(log: &Arc<dyn EventLog>, offset: u64) -> Result<StoredEvent, LoadError> {
+    let run = match log.read_cached(offset) {
+        Some(run) => Some(run),
+        None => {
+            let log = Arc::clone(log);
+            let read = tokio::task::spawn_blocking(move || log.read(offset)).await;
+            read.map_err(|_| LoadError::CutShort)?.map_err(LoadError::Read)?
+        }
+    };
+    let mut found = VecDeque::with_capacity(1);
+    run.ok_or(LoadError::CutShort)?.copy_records(offset, 1, &mut found);
+    let mut record = found.pop_front().ok_or(LoadError::Lost)?;
+    record.payload = Bytes::copy_from_slice(&record.payload);
+    decode(&record).map_err(|why| LoadError::Undecodable { record, why })
+}
+
+/// The event in a record, or why there is none.
+pub(crate) fn decode(record: &Record) -> Result<StoredEvent, String> {
+    StoredEvent::decode(record.offset, record.append_time_micros, record.payload.clone())
+        .map_err(|error| error.to_string())
+}
+
+/// Resolves with the panic of a future instead of passing it on.
+struct CatchPanic<F> {
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for CatchPanic<F> {
+    type Output = Result<F::Output, Box<dyn Any + Send>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Nothing of the future is used again after a panic, so nothing half-changed is seen.
+        match catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
+}

@@ -1,0 +1,420 @@
+//! One subscription's dispatcher: a task that reads, filters, orders, calls the sink and settles.
+//!
+//! ```text
+//!  log ──▶ Reader ──▶ filter ──▶ order ──▶ batch ──▶ call of the sink ──▶ settle ──▶ Progress, retries, dead letters
+//!                                                         ▲                  │                    │
+//!                                                         └── due retries ◀──┘                    ▼
+//!                                                                                           Checkpointer
+//! ```
+//!
+//! Everything here belongs to one task, so nothing is locked. What is in memory is bounded: the calls in flight, one
+//! run of the log's records, and the places (not the events) of what waits for a retry or for its key.
+//!
+//! Invariants:
+//! - An offset is settled in `progress` only when it was delivered or filtered out, or when its retry or dead letter is
+//!   among the changes that the next checkpoint saves with that progress.
+//! - An event on its way is in exactly one of: a call in flight, `ready`, the key gate, or the retry schedule.
+//! - What is not settled when the task ends is delivered again after the next start.
+
+mod dispatch;
+mod settle;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use eventrelay_log::ReadError;
+use eventrelay_sinks::{BatchLimit, BoxFuture, Sink};
+use eventrelay_state::{Lifecycle, Order, Position, Progress, StateError, Subscription, SubscriptionRecord};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::breaker::Breaker;
+use crate::call::Finished;
+use crate::checkpointer::{Checkpointer, Saved};
+use crate::clock::Clock;
+use crate::event_log::EventLog;
+use crate::key_gate::{Admission, KeyGate, Place};
+use crate::options::EngineOptions;
+use crate::rate_limit::RateLimit;
+use crate::reader::Reader;
+use crate::retry_schedule::{RetryEntry, RetrySchedule};
+use crate::status::{RunState, SubscriptionStats};
+use crate::store::Store;
+
+use dispatch::Blocked;
+
+/// The least number of events that may wait for their key.
+const WAITING_FOR_KEY_LIMIT: usize = 10_000;
+/// The wait before the log is read again after the system refused a read.
+const READ_RETRY_WAIT: Duration = Duration::from_secs(1);
+
+/// What the engine asks of a dispatcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Directive {
+    pub(crate) paused: bool,
+    /// Counts the resumptions asked for: each lifts a pause, a disablement or a stop at damage.
+    pub(crate) resumptions: u64,
+    /// Finish what is in flight until then, and end.
+    pub(crate) stop_by: Option<Instant>,
+}
+
+/// How a dispatcher ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Calls that were cut short by the deadline.
+    pub(crate) unfinished_calls: usize,
+    /// Whether everything that was settled is durable.
+    pub(crate) saved: bool,
+}
+
+/// What a dispatcher works with.
+pub(crate) struct Parts {
+    pub(crate) record: SubscriptionRecord,
+    pub(crate) position: Position,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) stats: Arc<SubscriptionStats>,
+    pub(crate) directives: watch::Receiver<Directive>,
+    pub(crate) options: EngineOptions,
+}
+
+pub(crate) struct Dispatcher {
+    spec: Subscription,
+    sink: Arc<dyn Sink>,
+    limit: BatchLimit,
+    most_calls: usize,
+    clock: Clock,
+    random: StdRng,
+    reader: Reader,
+    progress: Progress,
+    /// Counts what was settled, so that a change beyond the cursor is seen too.
+    settled: u64,
+    /// Beyond it nothing was settled before the start, so nothing is looked up.
+    settled_before_start: u64,
+    retries: RetrySchedule,
+    retry_calls: usize,
+    /// Events whose key has become free.
+    ready: VecDeque<Place>,
+    gate: Option<KeyGate>,
+    breaker: Breaker,
+    rate: Option<RateLimit>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Finished>>,
+    checkpointer: Checkpointer,
+    halt: RunState,
+    /// The system refused a read: nothing is read before then.
+    read_again_at: Option<Instant>,
+    /// The reader had nothing at hand when it was last asked.
+    starved: bool,
+    stats: Arc<SubscriptionStats>,
+    directives: watch::Receiver<Directive>,
+    resumptions: u64,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { record, position, sink, log, store, stats, directives, options } = parts;
+        let SubscriptionRecord { id, spec, lifecycle, .. } = record;
+        let now = Instant::now();
+        let resumptions = directives.borrow().resumptions;
+        let most_calls = if spec.order == Order::Strict { 1 } else { spec.max_in_flight.get() as usize };
+        let max_retrying = spec.retry.max_retrying.get() as usize;
+        let gate =
+            (spec.order == Order::ByKey).then(|| KeyGate::new(max_retrying.max(WAITING_FOR_KEY_LIMIT)));
+        let needed = needed_offset(&position);
+        let interval = options.checkpoint_interval;
+        let checkpointer = Checkpointer::new(store, id, interval, &position.progress, needed);
+        let mut dispatcher = Self {
+            limit: batch_limit(&spec, sink.batch_limit()),
+            most_calls,
+            clock: Clock::start(),
+            random: options
+                .seed
+                .map_or_else(rand::make_rng, |seed| StdRng::seed_from_u64(seed ^ id.0.cast_unsigned())),
+            reader: Reader::new(log, position.progress.cursor()),
+            settled: 0,
+            settled_before_start: position.progress.end(),
+            progress: position.progress,
+            retries: RetrySchedule::default(),
+            retry_calls: 0,
+            ready: VecDeque::new(),
+            gate,
+            breaker: Breaker::new(spec.breaker.clone(), most_calls),
+            rate: spec.max_events_per_second.map(|rate| RateLimit::new(rate, now)),
+            in_flight: FuturesUnordered::new(),
+            checkpointer,
+            halt: halt_of(lifecycle),
+            read_again_at: None,
+            starved: false,
+            spec,
+            sink,
+            stats,
+            resumptions,
+            directives,
+        };
+        dispatcher.restore_retries(position.retrying);
+        dispatcher
+    }
+
+    /// Runs until the engine asks it to stop.
+    pub(crate) async fn run(mut self) -> Ended {
+        self.pass_trimmed();
+        loop {
+            // A sink that always answers at once must not keep the task from yielding.
+            tokio::task::consume_budget().await;
+            let directive = *self.directives.borrow_and_update();
+            if let Some(stop_by) = directive.stop_by {
+                return self.stop(stop_by).await;
+            }
+            self.follow(directive);
+            let now = Instant::now();
+            let blocked = self.start_calls(now);
+            self.begin_checkpoint_if_due(now);
+            self.publish();
+            self.wait(blocked).await;
+        }
+    }
+
+    /// Waits for whatever comes first, and deals with it.
+    async fn wait(&mut self, blocked: Blocked) {
+        let wake = self.next_wake(blocked);
+        tokio::select! {
+            biased;
+            changed = self.directives.changed() => {
+                if changed.is_err() {
+                    // The engine is gone without a word: end at once, as a crash would.
+                    self.directives = stop_now();
+                }
+            }
+            saved = self.checkpointer.end(), if self.checkpointer.is_saving() => self.saved(saved),
+            () = sleep_until(wake), if wake.is_some() => {}
+            read = self.reader.advance(), if self.starved => {
+                if let Err(error) = read {
+                    self.cannot_read(&error);
+                }
+            }
+            Some(finished) = self.in_flight.next(), if !self.in_flight.is_empty() => self.settle(finished),
+            () = tokio::task::yield_now(), if blocked == Blocked::MoreToScan => {}
+        }
+    }
+
+    /// Finishes what is in flight until the deadline, saves what is settled, and closes the sink.
+    async fn stop(mut self, stop_by: Instant) -> Ended {
+        while !self.in_flight.is_empty() {
+            tokio::select! {
+                biased;
+                Some(finished) = self.in_flight.next() => self.settle(finished),
+                saved = self.checkpointer.end(), if self.checkpointer.is_saving() => self.saved(saved),
+                () = tokio::time::sleep_until(stop_by) => break,
+            }
+        }
+        let unfinished_calls = self.in_flight.len();
+        self.in_flight.clear();
+        let saved = self.save_all().await;
+        self.publish();
+        if tokio::time::timeout_at(stop_by + Duration::from_secs(1), self.sink.close()).await.is_err() {
+            tracing::warn!(subscription = self.spec.name, "the sink did not close in time");
+        }
+        self.stats.set_run_state(RunState::Stopped);
+        self.reader.finish().await;
+        Ended { unfinished_calls, saved }
+    }
+
+    async fn save_all(&mut self) -> bool {
+        while self.checkpointer.is_saving() || self.checkpointer.due(&self.progress, self.settled).is_some() {
+            if !self.checkpointer.is_saving() {
+                self.begin_checkpoint(Instant::now());
+            }
+            let result = self.checkpointer.end().await;
+            let failed = result.is_err();
+            self.saved(result);
+            if failed {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes over what the engine asks.
+    fn follow(&mut self, directive: Directive) {
+        if directive.resumptions != self.resumptions {
+            self.resumptions = directive.resumptions;
+            if matches!(self.halt, RunState::Disabled { .. }) {
+                // Said again here, lest a disablement that is being saved has the last word.
+                self.checkpointer.unsaved.lifecycle(Lifecycle::Enabled);
+            }
+            self.halt_as(RunState::Running);
+        }
+        if directive.paused && self.halt == RunState::Running {
+            self.halt_as(RunState::Paused);
+        }
+    }
+
+    fn halt_as(&mut self, halt: RunState) {
+        self.stats.set_run_state(halt.clone());
+        self.halt = halt;
+    }
+
+    /// Retries that were due while the process was down are due now.
+    fn restore_retries(&mut self, rows: Vec<eventrelay_state::Retrying>) {
+        for row in rows {
+            let due = self.clock.instant_at(row.due_at_micros, eventrelay_state::RetryPolicy::BACKOFF_LIMIT);
+            let held = match (&mut self.gate, &row.event_key) {
+                (Some(gate), Some(key)) => {
+                    let place = Place { offset: row.offset, bytes: self.limit.bytes };
+                    gate.admit(gate.hash(key), place)
+                }
+                _ => Admission::Go,
+            };
+            let entry = RetryEntry {
+                attempts: row.attempts,
+                panics: row.panics,
+                first_failed_at_micros: row.first_failed_at_micros,
+                bytes: None,
+                due: (held != Admission::Wait).then_some(due),
+            };
+            self.retries.insert(row.offset, entry);
+        }
+    }
+
+    /// The log no longer has what the cursor points at.
+    fn pass_trimmed(&mut self) {
+        let oldest = self.reader.log().oldest_offset();
+        if self.reader.position() < oldest {
+            self.pass_lost(oldest, "retention dropped them");
+        }
+    }
+
+    /// Goes on after events that nobody can deliver any more, and says so loudly.
+    fn pass_lost(&mut self, end: u64, why: &'static str) {
+        let from = self.reader.position();
+        let events = self.progress.unsettled_in(from..end);
+        self.progress.settle_range(from..end);
+        self.settled += 1;
+        self.reader.skip_to(end);
+        self.stats.metrics.lost_events.inc_by(events);
+        let (subscription, tenant) = (&self.spec.name, self.spec.tenant.as_str());
+        tracing::error!(
+            subscription,
+            tenant,
+            from,
+            end,
+            events,
+            why,
+            "events were lost to this subscription"
+        );
+    }
+
+    fn cannot_read(&mut self, error: &ReadError) {
+        self.starved = false;
+        match error {
+            ReadError::Trimmed { .. } => self.pass_trimmed(),
+            ReadError::Damaged { .. } => self.stop_at_damage(error),
+            ReadError::Io { .. } => {
+                if self.read_again_at.is_none() {
+                    tracing::warn!(subscription = self.spec.name, %error, "cannot read the log; trying again");
+                }
+                self.read_again_at = Some(Instant::now() + READ_RETRY_WAIT);
+            }
+        }
+    }
+
+    fn stop_at_damage(&mut self, error: &ReadError) {
+        tracing::error!(subscription = self.spec.name, %error, "the subscription stops at damage in the log");
+        self.halt_as(RunState::Damaged { why: error.to_string() });
+    }
+
+    fn begin_checkpoint_if_due(&mut self, now: Instant) {
+        if self.checkpointer.due(&self.progress, self.settled).is_some_and(|due| due <= now) {
+            self.begin_checkpoint(now);
+        }
+    }
+
+    fn begin_checkpoint(&mut self, now: Instant) {
+        let cursor = self.progress.cursor();
+        let needed = self.retries.lowest_offset().map_or(cursor, |lowest| lowest.min(cursor));
+        self.checkpointer.begin(&self.progress, self.settled, needed, now);
+    }
+
+    fn saved(&mut self, result: Result<Saved, Option<StateError>>) {
+        match result {
+            Ok(saved) => {
+                self.stats.durable_cursor.store(saved.cursor, Ordering::Relaxed);
+                self.stats.needed.store(saved.needed, Ordering::Relaxed);
+                self.stats.set_save_error(None);
+            }
+            Err(first_of_a_row) => {
+                self.stats.metrics.save_failures.inc();
+                if let Some(error) = first_of_a_row {
+                    tracing::warn!(subscription = self.spec.name, %error, "cannot save the cursor; trying again");
+                    self.stats.set_save_error(Some(error.to_string()));
+                }
+            }
+        }
+    }
+
+    fn next_wake(&self, blocked: Blocked) -> Option<Instant> {
+        let work = match blocked {
+            Blocked::Until(instant) => Some(instant),
+            Blocked::MoreToScan | Blocked::UntilSomethingEnds => None,
+        };
+        let checkpoint = self.checkpointer.due(&self.progress, self.settled);
+        [work, checkpoint, self.read_again_at].into_iter().flatten().min()
+    }
+
+    /// Shows the outside how things stand.
+    fn publish(&mut self) {
+        let cursor = self.progress.cursor();
+        let stats = &self.stats;
+        stats.cursor.store(cursor, Ordering::Relaxed);
+        let appended = self.reader.append_time_micros(cursor).unwrap_or(0);
+        stats.cursor_appended_micros.store(appended, Ordering::Relaxed);
+        stats.in_flight_calls.store(self.in_flight.len() as u64, Ordering::Relaxed);
+        stats.retrying.store(self.retries.len() as u64, Ordering::Relaxed);
+        let waiting = self.gate.as_ref().map_or(0, KeyGate::waiting) + self.ready.len();
+        stats.waiting_for_key.store(waiting as u64, Ordering::Relaxed);
+        stats.set_breaker(self.breaker.state());
+    }
+}
+
+/// The lowest offset that the log must keep for a subscription that stands here.
+pub(crate) fn needed_offset(position: &Position) -> u64 {
+    let cursor = position.progress.cursor();
+    position.retrying.first().map_or(cursor, |first| first.offset.min(cursor))
+}
+
+/// What a stored lifecycle means for a start.
+pub(crate) fn halt_of(lifecycle: Lifecycle) -> RunState {
+    match lifecycle {
+        Lifecycle::Enabled => RunState::Running,
+        Lifecycle::Paused | Lifecycle::Orphaned => RunState::Paused,
+        Lifecycle::Disabled { reason } => RunState::Disabled { reason },
+    }
+}
+
+fn batch_limit(spec: &Subscription, sink: BatchLimit) -> BatchLimit {
+    let events = spec.batch.max_events.map_or(usize::MAX, |events| events.get() as usize);
+    let bytes = spec.batch.max_bytes.map_or(usize::MAX, |bytes| bytes.get() as usize);
+    BatchLimit { events: sink.events.min(events).max(1), bytes: sink.bytes.min(bytes) }
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A directive to end at once.
+fn stop_now() -> watch::Receiver<Directive> {
+    watch::channel(Directive { paused: false, resumptions: 0, stop_by: Some(Instant::now()) }).1
+}
+
+#[cfg(test)]
+mod tests;

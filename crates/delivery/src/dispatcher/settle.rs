@@ -1,0 +1,315 @@
+//! What becomes of deliveries: settled, to be tried again, or dead.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use eventrelay_event::StoredEvent;
+use eventrelay_log::{ReadError, Record};
+use eventrelay_sinks::{Attempt, Delivery, Outcome};
+use eventrelay_state::{AttemptOutcome, AttemptRecord, DeadLetter, Lifecycle, Order, Retrying};
+use tokio::time::Instant;
+
+use super::{Dispatcher, READ_RETRY_WAIT};
+use crate::backoff;
+use crate::call::{Answer, Finished, LoadError};
+use crate::clock::{micros, wall_micros};
+use crate::key_gate::Place;
+use crate::retry_schedule::RetryEntry;
+use crate::status::RunState;
+
+/// After so many panics of the sink on one event, the event is given up.
+const PANICS_LIMIT: u32 = 3;
+/// How much of an error is kept.
+const ERROR_CHARS: usize = 500;
+
+/// One delivery that did not succeed.
+struct Failure {
+    why: String,
+    /// What the target asked to wait.
+    after: Option<Duration>,
+    panicked: bool,
+}
+
+impl Dispatcher {
+    /// Deals with a call that ended.
+    pub(super) fn settle(&mut self, finished: Finished) {
+        let now = Instant::now();
+        self.retry_calls -= usize::from(finished.retry);
+        match finished.answer {
+            None if finished.probe => self.breaker.probe_abandoned(now),
+            None => {}
+            Some(answer) => {
+                let failed = self.settle_answer(&finished.deliveries, answer, now);
+                self.breaker.record(failed, finished.probe, now);
+            }
+        }
+        for (offset, attempt, error) in finished.unloaded {
+            self.settle_unloaded(offset, attempt, error, now);
+        }
+    }
+
+    /// Settles each delivery; true when all of them are to be tried again.
+    fn settle_answer(&mut self, deliveries: &[Delivery], answer: Answer, now: Instant) -> bool {
+        let failure = match answer {
+            Answer::Attempts(attempts) => return self.settle_attempts(deliveries, attempts, now),
+            Answer::TimedOut => {
+                let why = format!("no answer within {} ms", self.spec.retry.timeout_ms);
+                Failure { why, after: None, panicked: false }
+            }
+            Answer::Panicked(text) => {
+                self.stats.metrics.panics.inc();
+                tracing::error!(subscription = self.spec.name, panic = text, "the sink panicked");
+                Failure { why: format!("the sink panicked: {text}"), after: None, panicked: true }
+            }
+        };
+        for delivery in deliveries {
+            self.failed(delivery, Failure { why: failure.why.clone(), ..failure }, now);
+        }
+        true
+    }
+
+    fn settle_attempts(&mut self, deliveries: &[Delivery], attempts: Vec<Attempt>, now: Instant) -> bool {
+        if let Some(first) = attempts.first() {
+            self.stats.metrics.attempt_duration.observe(first.took.as_secs_f64());
+        }
+        let mut attempts = attempts.into_iter();
+        let mut all_failed = true;
+        for delivery in deliveries {
+            let Some(attempt) = attempts.next() else {
+                self.failed(
+                    delivery,
+                    Failure { why: "the sink gave no answer".into(), after: None, panicked: false },
+                    now,
+                );
+                continue;
+            };
+            self.keep_attempt(delivery, &attempt);
+            match attempt.outcome {
+                Outcome::Delivered => {
+                    all_failed = false;
+                    self.stats.metrics.delivered.inc();
+                    self.done(&delivery.event);
+                }
+                Outcome::Retry { after, why } => {
+                    self.failed(delivery, Failure { why, after, panicked: false }, now);
+                }
+                Outcome::Reject { why } => {
+                    all_failed = false;
+                    self.stats.metrics.rejected.inc();
+                    self.dead(delivery, why);
+                }
+                Outcome::Gone { why } => {
+                    all_failed = false;
+                    self.gone(delivery, why, now);
+                }
+            }
+        }
+        all_failed
+    }
+
+    /// The delivery needs nothing more.
+    fn done(&mut self, event: &StoredEvent) {
+        let offset = event.offset();
+        if self.retries.remove(offset).is_some() {
+            self.checkpointer.unsaved.retry_is_over(offset);
+        } else {
+            self.progress.settle(offset);
+        }
+        self.settled += 1;
+        if let (Some(gate), Some(key)) = (&mut self.gate, event.key()) {
+            self.ready.extend(gate.release(gate.hash(key)));
+        }
+    }
+
+    /// The delivery is to be tried again, or has used up its tries.
+    fn failed(&mut self, delivery: &Delivery, failure: Failure, now: Instant) {
+        let panics = self.retries.get(delivery.event.offset()).map_or(0, |entry| entry.panics)
+            + u32::from(failure.panicked);
+        if panics >= PANICS_LIMIT {
+            self.dead(delivery, format!("gave up after {panics} panics: {}", failure.why));
+        } else if delivery.attempt >= self.spec.retry.max_attempts.get() {
+            self.dead(delivery, format!("gave up after {} attempts: {}", delivery.attempt, failure.why));
+        } else {
+            self.stats.metrics.retried.inc();
+            let wait = backoff::wait(&self.spec.retry, delivery.attempt, failure.after, &mut self.random);
+            self.schedule(&delivery.event, delivery.attempt, panics, now + wait, failure.why);
+        }
+    }
+
+    /// The target wants nothing more: the event is kept, for the case that the subscription is enabled again.
+    fn gone(&mut self, delivery: &Delivery, why: String, now: Instant) {
+        self.schedule(&delivery.event, delivery.attempt.saturating_sub(1), 0, now, why.clone());
+        if !matches!(self.halt, RunState::Disabled { .. }) {
+            tracing::warn!(
+                subscription = self.spec.name,
+                why,
+                "the target is gone: the subscription is disabled"
+            );
+            self.checkpointer.unsaved.lifecycle(Lifecycle::Disabled { reason: why.clone() });
+            self.halt_as(RunState::Disabled { reason: why });
+        }
+    }
+
+    /// Enters the delivery in the retry schedule. Its offset is settled, for the next checkpoint saves both.
+    fn schedule(&mut self, event: &StoredEvent, attempts: u32, panics: u32, due: Instant, why: String) {
+        let offset = event.offset();
+        let known = self.retries.get(offset).map(|entry| entry.first_failed_at_micros);
+        let event_key = if self.spec.order == Order::ByKey { event.key() } else { None };
+        let entry = RetryEntry {
+            attempts,
+            panics,
+            first_failed_at_micros: known.unwrap_or_else(|| self.clock.now_micros()),
+            bytes: Some(event.encoded().len()),
+            due: Some(due),
+        };
+        self.checkpointer.unsaved.retry(Retrying {
+            offset,
+            attempts,
+            panics,
+            due_at_micros: self.clock.micros_at(due),
+            first_failed_at_micros: entry.first_failed_at_micros,
+            last_error: shortened(why),
+            event_key: event_key.map(str::to_owned),
+        });
+        self.retries.insert(offset, entry);
+        self.progress.settle(offset);
+        self.settled += 1;
+    }
+
+    fn dead(&mut self, delivery: &Delivery, reason: String) {
+        let event = &delivery.event;
+        let letter = self.letter(event.offset(), delivery.attempt, reason);
+        self.bury(DeadLetter {
+            append_time_micros: Some(event.append_time_micros()),
+            // A copy, so that the dead letter does not pin all that was written with it.
+            event: Some(Bytes::copy_from_slice(event.encoded())),
+            ..letter
+        });
+        self.done(event);
+    }
+
+    /// A record that is not an event is a dead letter at once.
+    pub(super) fn undecodable(&mut self, record: &Record, why: String, attempts: u32) {
+        let letter = self.letter(record.offset, attempts, why);
+        self.bury(DeadLetter {
+            append_time_micros: Some(record.append_time_micros),
+            event: Some(Bytes::copy_from_slice(&record.payload)),
+            ..letter
+        });
+        self.done_unread(record.offset);
+    }
+
+    fn letter(&self, offset: u64, attempts: u32, reason: String) -> DeadLetter {
+        let now_micros = self.clock.now_micros();
+        DeadLetter {
+            offset,
+            append_time_micros: None,
+            event: None,
+            reason: shortened(reason),
+            attempts,
+            first_failed_at_micros: self
+                .retries
+                .get(offset)
+                .map_or(now_micros, |entry| entry.first_failed_at_micros),
+            dead_at_micros: now_micros,
+        }
+    }
+
+    fn bury(&mut self, letter: DeadLetter) {
+        tracing::warn!(
+            subscription = self.spec.name,
+            offset = letter.offset,
+            attempts = letter.attempts,
+            reason = letter.reason,
+            "dead letter"
+        );
+        self.stats.metrics.dead.inc();
+        self.stats.dead_letters.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.checkpointer.unsaved.dead_letter(letter);
+    }
+
+    /// The same as [`Self::done`] for an event that could not be read.
+    fn done_unread(&mut self, offset: u64) {
+        if self.retries.remove(offset).is_some() {
+            self.checkpointer.unsaved.retry_is_over(offset);
+        } else {
+            self.progress.settle(offset);
+        }
+        self.settled += 1;
+        if let Some(gate) = &mut self.gate {
+            self.ready.extend(gate.release_holder(offset));
+        }
+    }
+
+    /// An event that waited could not be read from the log again.
+    fn settle_unloaded(&mut self, offset: u64, attempt: u32, error: LoadError, now: Instant) {
+        match error {
+            LoadError::Undecodable { record, why } => self.undecodable(&record, why, attempt - 1),
+            LoadError::Read(ReadError::Trimmed { .. }) => {
+                self.lost(offset, attempt - 1, "retention dropped the event before it could be delivered");
+            }
+            LoadError::Lost => {
+                self.lost(offset, attempt - 1, "the event was damaged, and a repair gave it up");
+            }
+            LoadError::Read(error @ ReadError::Damaged { .. }) => {
+                self.stop_at_damage(&error);
+                self.put_back(offset, now);
+            }
+            LoadError::Read(error @ ReadError::Io { .. }) => {
+                self.cannot_read(&error);
+                self.put_back(offset, now + READ_RETRY_WAIT);
+            }
+            LoadError::CutShort => self.put_back(offset, now + READ_RETRY_WAIT),
+        }
+    }
+
+    /// A dead letter without a copy of its event, for there is none.
+    fn lost(&mut self, offset: u64, attempts: u32, why: &str) {
+        self.stats.metrics.lost_events.inc();
+        self.bury(self.letter(offset, attempts, why.to_owned()));
+        self.done_unread(offset);
+    }
+
+    /// The attempt was not made: it is as if it had not been tried to.
+    fn put_back(&mut self, offset: u64, due: Instant) {
+        if self.retries.get(offset).is_some() {
+            self.retries.put_back(offset, due);
+        } else {
+            self.ready.push_front(Place { offset, bytes: self.limit.bytes });
+        }
+    }
+
+    /// Keeps the attempt for people to read, unless it is a success at the first try.
+    fn keep_attempt(&mut self, delivery: &Delivery, attempt: &Attempt) {
+        let (outcome, reason) = match &attempt.outcome {
+            Outcome::Delivered if delivery.attempt == 1 => return,
+            Outcome::Delivered => (AttemptOutcome::Delivered, ""),
+            Outcome::Retry { why, .. } => (AttemptOutcome::Retry, why.as_str()),
+            Outcome::Reject { why } => (AttemptOutcome::Reject, why.as_str()),
+            Outcome::Gone { why } => (AttemptOutcome::Gone, why.as_str()),
+        };
+        let response = attempt.response.as_ref();
+        let body = response.map(|response| &response.body[..]).unwrap_or_default();
+        let kept = &body[..body.len().min(AttemptRecord::RESPONSE_LIMIT_BYTES)];
+        self.checkpointer.unsaved.attempt(AttemptRecord {
+            offset: delivery.event.offset(),
+            attempt: delivery.attempt,
+            outcome,
+            reason: shortened(reason.to_owned()),
+            started_at_micros: wall_micros(attempt.started),
+            took_micros: micros(attempt.took),
+            response_status: response.map(|response| response.status),
+            response_body: response.map(|_| Bytes::copy_from_slice(kept)),
+            response_truncated: response.is_some_and(|response| response.truncated)
+                || kept.len() < body.len(),
+        });
+    }
+}
+
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(ERROR_CHARS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

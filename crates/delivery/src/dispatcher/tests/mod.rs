@@ -1,0 +1,174 @@
+//! A dispatcher over models in memory, in virtual time.
+
+mod breaking;
+mod failing;
+mod ordering;
+mod running;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventrelay_sinks::Delivery;
+use eventrelay_state::{Lifecycle, Subscription, SubscriptionId, SubscriptionRecord};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::{Directive, Dispatcher, Ended, Parts};
+use crate::metrics::DeliveryMetrics;
+use crate::model::{Activity, MemoryLog, MemoryStore, ScriptedSink, Step};
+use crate::options::EngineOptions;
+use crate::status::{RunState, SubscriptionStats};
+
+/// What a subscription outlives: its log, its saved state and its target.
+struct World {
+    log: Arc<MemoryLog>,
+    store: Arc<MemoryStore>,
+    sink: Arc<ScriptedSink>,
+    activity: Arc<Activity>,
+    spec: Subscription,
+}
+
+/// A dispatcher at work.
+struct Running {
+    stats: Arc<SubscriptionStats>,
+    directives: watch::Sender<Directive>,
+    task: JoinHandle<Ended>,
+}
+
+/// A subscription with quick retries; `changes` are laid over it.
+fn spec(changes: serde_json::Value) -> Subscription {
+    let mut spec = json!({
+        "name": "tested",
+        "sink": { "kind": "scripted" },
+        "retry": { "initial_backoff_ms": 100, "backoff_multiplier": 2, "max_backoff_ms": 1000, "max_attempts": 5 },
+    });
+    merge(&mut spec, changes);
+    serde_json::from_value(spec).unwrap()
+}
+
+fn merge(into: &mut serde_json::Value, changes: serde_json::Value) {
+    match (into, changes) {
+        (serde_json::Value::Object(into), serde_json::Value::Object(changes)) => {
+            for (name, value) in changes {
+                merge(into.entry(name).or_insert(serde_json::Value::Null), value);
+            }
+        }
+        (into, value) => *into = value,
+    }
+}
+
+impl World {
+    fn new(
+        spec: Subscription,
+        batch: usize,
+        script: impl Fn(&Delivery) -> Step + Send + Sync + 'static,
+    ) -> Self {
+        let activity = Arc::new(Activity::new());
+        Self {
+            log: Arc::new(MemoryLog::new()),
+            store: Arc::new(MemoryStore::new(0, activity.clone())),
+            sink: Arc::new(ScriptedSink::new(batch, activity.clone(), script)),
+            activity,
+            spec,
+        }
+    }
+
+    fn start(&self) -> Running {
+        self.start_as(Lifecycle::Enabled)
+    }
+
+    fn start_as(&self, lifecycle: Lifecycle) -> Running {
+        let position = self.store.position();
+        let cursor = position.progress.cursor();
+        let run_state = super::halt_of(lifecycle.clone());
+        let metrics = DeliveryMetrics::new().subscription("default", "tested");
+        let stats = Arc::new(SubscriptionStats::new(metrics, run_state, cursor, cursor));
+        let (directives, receiver) =
+            watch::channel(Directive { paused: false, resumptions: 0, stop_by: None });
+        let dispatcher = Dispatcher::new(Parts {
+            record: SubscriptionRecord {
+                id: SubscriptionId(1),
+                spec: self.spec.clone(),
+                lifecycle,
+                created_at_micros: 0,
+            },
+            position,
+            sink: self.sink.clone(),
+            log: Arc::new(self.log.clone()),
+            store: self.store.clone(),
+            stats: stats.clone(),
+            directives: receiver,
+            options: EngineOptions { seed: Some(7), ..EngineOptions::default() },
+        });
+        Running { stats, directives, task: tokio::spawn(dispatcher.run()) }
+    }
+
+    /// Waits for what the sink or the store do to bring it about; ten virtual days at most.
+    async fn until(&self, what: &str, condition: impl Fn() -> bool) {
+        let mut activity = self.activity.watch();
+        let wait = async {
+            while !condition() {
+                activity.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(Duration::from_hours(240), wait).await.is_err() {
+            panic!("never: {what}; seen {:?}; durable {:?}", self.sink.seen().len(), self.store.durable());
+        }
+    }
+
+    async fn until_delivered(&self, offsets: impl IntoIterator<Item = u64>) {
+        let wanted: BTreeSet<u64> = offsets.into_iter().collect();
+        self.until("delivered", || self.sink.delivered().is_superset(&wanted)).await;
+    }
+
+    async fn until_durable_cursor(&self, cursor: u64) {
+        self.until("the cursor is saved", || self.store.durable().progress.cursor() >= cursor).await;
+    }
+
+    /// Everything that the saved state says is settled really is: delivered, dead, or to be tried again.
+    fn assert_nothing_is_skipped(&self, wanted: impl Fn(u64) -> bool) {
+        let (durable, delivered) = (self.store.durable(), self.sink.delivered());
+        for offset in (0..durable.progress.end()).filter(|&offset| durable.progress.is_settled(offset)) {
+            let known = delivered.contains(&offset)
+                || durable.dead_letters.contains_key(&offset)
+                || durable.retrying.contains_key(&offset);
+            assert!(known || !wanted(offset), "{offset} is settled but has no outcome: {durable:?}");
+        }
+    }
+}
+
+impl Running {
+    fn pause(&self) {
+        self.directives.send_modify(|directive| directive.paused = true);
+    }
+
+    fn resume(&self) {
+        self.directives.send_modify(|directive| {
+            directive.paused = false;
+            directive.resumptions += 1;
+        });
+    }
+
+    async fn stop(self, deadline: Duration) -> Ended {
+        self.directives.send_modify(|directive| directive.stop_by = Some(Instant::now() + deadline));
+        self.task.await.unwrap()
+    }
+
+    /// As a killed process ends.
+    async fn crash(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+
+    fn run_state(&self) -> RunState {
+        self.stats.run_state()
+    }
+}
+
+/// Lets the dispatcher do all that it can do now.
+async fn settle_down() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}

@@ -1,0 +1,37 @@
+//! Delivery: at least once, in the order asked for, whatever the targets do.
+//!
+//! The log is the queue, and a subscription is a cursor into it plus the few events that are exceptions: those that
+//! wait for a retry and those that are dead. So a delivery that succeeds costs no write of its own, and the backlog
+//! of a target that is down costs no memory.
+//!
+//! - [`Engine`] runs one dispatcher task per subscription and tells how each stands.
+//! - [`EventLog`] is what it needs of the log; [`resolve_start`] finds a new subscription's place in it.
+//! - A subscription's order, retries, circuit breaker and rate are those of [`eventrelay_state::Subscription`].
+//!
+//! One bad target hurts only itself: each subscription has its own cursor, calls, rate and breaker, its memory is
+//! bounded, and a sink that hangs or panics is cut short.
+
+mod backoff;
+mod breaker;
+mod call;
+mod checkpointer;
+mod clock;
+mod dispatcher;
+mod engine;
+mod event_log;
+mod key_gate;
+mod metrics;
+#[cfg(test)]
+mod model;
+mod options;
+mod rate_limit;
+mod reader;
+mod retry_schedule;
+mod status;
+mod store;
+
+pub use breaker::BreakerState;
+pub use engine::{ControlError, Engine, EngineError, ShutdownReport};
+pub use event_log::{EventLog, RecordRun, StartError, resolve_start};
+pub use options::EngineOptions;
+pub use status::{RunState, SubscriptionStatus};

@@ -1,0 +1,170 @@
+//! What delivery tells Prometheus: one set of series per subscription.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::status::SubscriptionStatus;
+
+/// Seconds; from a target on this machine to one that uses up the default time limit.
+const ATTEMPT_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SubscriptionLabels {
+    subscription: String,
+    tenant: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    subscription: String,
+    tenant: String,
+    outcome: &'static str,
+}
+
+/// The metrics of all subscriptions.
+#[derive(Debug, Clone)]
+pub(crate) struct DeliveryMetrics {
+    outcomes: Family<OutcomeLabels, Counter>,
+    attempt_duration: Family<SubscriptionLabels, Histogram, fn() -> Histogram>,
+    panics: Family<SubscriptionLabels, Counter>,
+    lost_events: Family<SubscriptionLabels, Counter>,
+    save_failures: Family<SubscriptionLabels, Counter>,
+}
+
+/// One subscription's handles, held by its dispatcher.
+#[derive(Debug)]
+pub(crate) struct SubscriptionMetrics {
+    pub(crate) delivered: Counter,
+    /// Attempts that failed and are to be made again.
+    pub(crate) retried: Counter,
+    /// Refused for good by the target; each is a dead letter too.
+    pub(crate) rejected: Counter,
+    pub(crate) dead: Counter,
+    pub(crate) attempt_duration: Histogram,
+    pub(crate) panics: Counter,
+    pub(crate) lost_events: Counter,
+    pub(crate) save_failures: Counter,
+}
+
+impl DeliveryMetrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            outcomes: Family::default(),
+            attempt_duration: Family::new_with_constructor(|| Histogram::new(ATTEMPT_BUCKETS)),
+            panics: Family::default(),
+            lost_events: Family::default(),
+            save_failures: Family::default(),
+        }
+    }
+
+    pub(crate) fn subscription(&self, tenant: &str, name: &str) -> SubscriptionMetrics {
+        let labels = SubscriptionLabels { subscription: name.to_owned(), tenant: tenant.to_owned() };
+        let outcome = |outcome| {
+            let (subscription, tenant) = (name.to_owned(), tenant.to_owned());
+            self.outcomes.get_or_create_owned(&OutcomeLabels { subscription, tenant, outcome })
+        };
+        SubscriptionMetrics {
+            delivered: outcome("delivered"),
+            retried: outcome("retried"),
+            rejected: outcome("rejected"),
+            dead: outcome("dead"),
+            attempt_duration: self.attempt_duration.get_or_create_owned(&labels),
+            panics: self.panics.get_or_create_owned(&labels),
+            lost_events: self.lost_events.get_or_create_owned(&labels),
+            save_failures: self.save_failures.get_or_create_owned(&labels),
+        }
+    }
+
+    /// Registers everything; `statuses` is asked at each scrape.
+    pub(crate) fn register(&self, registry: &mut Registry, statuses: Statuses) {
+        registry.register(
+            "eventrelay_deliveries",
+            "Attempts by what came of the delivery: delivered, retried (it will be tried again), rejected, dead",
+            self.outcomes.clone(),
+        );
+        registry.register(
+            "eventrelay_delivery_attempt_duration_seconds",
+            "How long calls of the sink took",
+            self.attempt_duration.clone(),
+        );
+        registry.register(
+            "eventrelay_delivery_sink_panics",
+            "Calls of the sink that ended in a panic",
+            self.panics.clone(),
+        );
+        registry.register(
+            "eventrelay_delivery_lost_events",
+            "Events that retention dropped, or a repair gave up, before the subscription could deliver them",
+            self.lost_events.clone(),
+        );
+        registry.register(
+            "eventrelay_delivery_save_failures",
+            "Saves of cursors, retries and dead letters that failed and are made again",
+            self.save_failures.clone(),
+        );
+        registry.register_collector(Box::new(Gauges { statuses }));
+    }
+}
+
+/// Tells the status of every subscription.
+pub(crate) type Statuses = Arc<dyn Fn() -> Vec<SubscriptionStatus> + Send + Sync>;
+
+/// Values that are read when they are asked for.
+struct Gauges {
+    statuses: Statuses,
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gauges").finish_non_exhaustive()
+    }
+}
+
+type Value = fn(&SubscriptionStatus) -> f64;
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus' values are floats")]
+const GAUGES: [(&str, &str, Value); 10] = [
+    ("lag_events", "Durable events at or past the cursor", |status| status.lag_events as f64),
+    ("lag_seconds", "Age of the event at the cursor", |status| status.lag_seconds),
+    ("cursor", "Every offset below it needs nothing more, or waits for a retry", |status| {
+        status.cursor as f64
+    }),
+    ("durable_cursor", "The cursor as saved: where a restart begins", |status| status.durable_cursor as f64),
+    ("in_flight_calls", "Calls of the sink that are on their way", |status| status.in_flight_calls as f64),
+    ("retrying", "Deliveries that wait for a retry", |status| status.retrying as f64),
+    ("waiting_for_key", "Events that wait for an earlier one of their key", |status| {
+        status.waiting_for_key as f64
+    }),
+    ("dead_letters", "Dead letters kept", |status| status.dead_letters as f64),
+    ("breaker_state", "The circuit breaker: 0 closed, 1 half open, 2 open", |status| {
+        status.breaker as u8 as f64
+    }),
+    ("running", "1 while it delivers, 0 while paused, disabled, damaged or stopped", |status| {
+        f64::from(u8::from(status.run_state == crate::status::RunState::Running))
+    }),
+];
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let statuses = (self.statuses)();
+        for (name, help, value) in GAUGES {
+            let name = format!("eventrelay_subscription_{name}");
+            let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+            for status in &statuses {
+                let labels = [("subscription", status.name.as_str()), ("tenant", status.tenant.as_str())];
+                ConstGauge::new(value(status)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}

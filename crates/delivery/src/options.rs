@@ -1,0 +1,24 @@
+//! What the engine can be told.
+
+use std::time::Duration;
+
+/// How the engine works, for all subscriptions.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// The least time between two saves of a subscription's cursor: what a crash may deliver again. Default 200 ms.
+    pub checkpoint_interval: Duration,
+    /// How often the log is told what is still needed. Default 1 s.
+    pub retention_interval: Duration,
+    /// Seeds the jitter of retries, for tests; random by default.
+    pub seed: Option<u64>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            checkpoint_interval: Duration::from_millis(200),
+            retention_interval: Duration::from_secs(1),
+            seed: None,
+        }
+    }
+}

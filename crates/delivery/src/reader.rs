@@ -1,0 +1,181 @@
+//! Reads the log in order for one subscription, and holds at most one run of records while it does.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use eventrelay_log::{ReadError, Record};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::event_log::{EventLog, RecordRun};
+
+/// How many records are taken out of a run at once.
+const CHUNK_RECORDS: usize = 256;
+/// How many append times are remembered to tell the lag; beyond it every other one is forgotten.
+const TIMES_KEPT: usize = 512;
+
+/// What comes next.
+pub(crate) enum Next<'a> {
+    Record(&'a Record),
+    /// Offsets up to this one were lost to damage, and given up by an operator's repair.
+    Lost {
+        end: u64,
+    },
+    /// It is being read: await [`Reader::advance`].
+    Reading,
+    /// Everything durable was read: await [`Reader::advance`].
+    AtEnd,
+}
+
+type ReadTask = JoinHandle<Result<Option<Box<dyn RecordRun>>, ReadError>>;
+
+pub(crate) struct Reader {
+    log: Arc<dyn EventLog>,
+    durable: watch::Receiver<u64>,
+    /// The offset after the last record that was taken.
+    position: u64,
+    chunk: VecDeque<Record>,
+    run: Option<Box<dyn RecordRun>>,
+    reading: Option<ReadTask>,
+    /// (first offset, append time) of the latest runs, to tell when an offset was appended.
+    times: VecDeque<(u64, u64)>,
+}
+
+impl Reader {
+    pub(crate) fn new(log: Arc<dyn EventLog>, position: u64) -> Self {
+        let durable = log.watch_durable_offset();
+        Self {
+            log,
+            durable,
+            position,
+            chunk: VecDeque::new(),
+            run: None,
+            reading: None,
+            times: VecDeque::new(),
+        }
+    }
+
+    /// The record at the position, if it is at hand or in memory; else starts to read it.
+    pub(crate) fn peek(&mut self) -> Next<'_> {
+        if self.chunk.is_empty() {
+            self.refill();
+        }
+        match self.chunk.front() {
+            Some(record) => Next::Record(record),
+            None if self.reading.is_some() => Next::Reading,
+            None => match &self.run {
+                Some(gap) => Next::Lost { end: gap.end_offset() },
+                None => Next::AtEnd,
+            },
+        }
+    }
+
+    /// Takes the record that [`Self::peek`] showed.
+    pub(crate) fn take(&mut self) -> Option<Record> {
+        let record = self.chunk.pop_front()?;
+        self.position = record.offset + 1;
+        Some(record)
+    }
+
+    /// Goes on at `offset`, which is not before the position.
+    pub(crate) fn skip_to(&mut self, offset: u64) {
+        while self.chunk.front().is_some_and(|record| record.offset < offset) {
+            self.chunk.pop_front();
+        }
+        self.position = self.position.max(offset);
+    }
+
+    /// Lets go of the log's memory; what comes next is read again when it is asked for.
+    pub(crate) fn release(&mut self) {
+        self.chunk.clear();
+        self.run = None;
+    }
+
+    /// Waits until there may be more, as [`Self::peek`] asked for. Safe to drop at any time.
+    pub(crate) async fn advance(&mut self) -> Result<(), ReadError> {
+        let Some(reading) = &mut self.reading else {
+            // The sender goes when the log is closed: nothing more will come.
+            if self.durable.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            return Ok(());
+        };
+        let result = reading.await;
+        self.reading = None;
+        match result {
+            Ok(Ok(Some(run))) => self.hold(run),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+            Err(_the_runtime_ends) => std::future::pending().await,
+        }
+        Ok(())
+    }
+
+    /// Waits for a read that is under way, so that none outlives its subscription.
+    pub(crate) async fn finish(mut self) {
+        if let Some(reading) = self.reading.take() {
+            drop(reading.await);
+        }
+    }
+
+    /// The offset after the last record that was taken.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(crate) fn log(&self) -> &Arc<dyn EventLog> {
+        &self.log
+    }
+
+    /// Whether [`Self::append_time_micros`] can tell anything.
+    pub(crate) fn knows_a_time(&self) -> bool {
+        !self.times.is_empty()
+    }
+
+    /// When the event at `offset` was appended, or an earlier one near it; offsets never go back.
+    pub(crate) fn append_time_micros(&mut self, offset: u64) -> Option<u64> {
+        while self.times.get(1).is_some_and(|&(first, _)| first <= offset) {
+            self.times.pop_front();
+        }
+        self.times.front().map(|&(_, micros)| micros)
+    }
+
+    fn refill(&mut self) {
+        if let Some(run) = &self.run
+            && self.position < run.end_offset()
+        {
+            run.copy_records(self.position, CHUNK_RECORDS, &mut self.chunk);
+            return;
+        }
+        self.run = None;
+        if self.reading.is_some() || self.position >= *self.durable.borrow_and_update() {
+            return;
+        }
+        if let Some(run) = self.log.read_cached(self.position) {
+            self.hold(run);
+            self.refill_from_run();
+        } else {
+            let (log, position) = (Arc::clone(&self.log), self.position);
+            self.reading = Some(tokio::task::spawn_blocking(move || log.read(position)));
+        }
+    }
+
+    fn refill_from_run(&mut self) {
+        if let Some(run) = &self.run {
+            run.copy_records(self.position, CHUNK_RECORDS, &mut self.chunk);
+        }
+    }
+
+    fn hold(&mut self, run: Box<dyn RecordRun>) {
+        if self.times.len() >= TIMES_KEPT {
+            let mut index = 0;
+            self.times.retain(|_| {
+                index += 1;
+                index % 2 == 1
+            });
+        }
+        self.times.push_back((self.position, run.append_time_micros()));
+        self.run = Some(run);
+    }
+}
