@@ -1,0 +1,42 @@
+//! The HTTP front door: API version 1, health and metrics, over HTTP/1.1 and HTTP/2 (prior knowledge) on one port.
+//!
+//! | | |
+//! |---|---|
+//! | `POST /v1/events` | publish: see [`routes::events`] |
+//! | `GET /v1/events/{id}` | one event |
+//! | `GET /v1/events/stream` | the log as it grows: see [`routes::stream`] |
+//! | `GET /health`, `/healthz`, `/readyz` | see [`routes::health`] |
+//! | `GET /metrics` | OpenMetrics text |
+//!
+//! The way of a request, one file each:
+//!
+//! ```text
+//! server      accepts, admits (admission), owns the connections' tasks
+//! connection  picks the protocol, runs hyper, drains
+//! gate        under hyper: strict framing, deadlines, closing
+//! service     above hyper: guard, route, upload, routes/*, problem
+//! ```
+//!
+//! Every limit is in [`ServerOptions`].
+
+mod admission;
+mod body;
+mod connection;
+mod gate;
+mod guard;
+mod metrics;
+mod options;
+mod problem;
+mod request_id;
+mod route;
+mod routes;
+mod server;
+mod service;
+mod shutdown;
+mod state;
+mod upload;
+
+pub use metrics::HttpMetrics;
+pub use options::{OptionsError, ServerOptions};
+pub use server::{BindError, Drained, HttpServer};
+pub use service::Services;

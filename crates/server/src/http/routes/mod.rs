@@ -1,0 +1,6 @@
+//! One file for each group of resources.
+
+pub(crate) mod events;
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod stream;

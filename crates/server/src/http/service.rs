@@ -1,0 +1,155 @@
+//! From a request to its answer: check, route, handle, count.
+
+use std::sync::Arc;
+
+use eventrelay_event::Tenant;
+use eventrelay_ingest::Publisher;
+use eventrelay_log::Log;
+use http::header::{CONNECTION, EXPECT, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use prometheus_client::registry::Registry;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use super::body::Body;
+use super::gate::REFUSED_METHOD;
+use super::guard::HostGuard;
+use super::metrics::HttpMetrics;
+use super::options::ServerOptions;
+use super::problem::Problem;
+use super::request_id::{RequestIds, X_REQUEST_ID};
+use super::route::{Route, Target};
+use super::routes::{events, health, metrics, stream};
+use super::shutdown::Stage;
+use super::state::{ConnectionState, InFlight};
+use super::upload::{Upload, UploadLimits};
+use crate::health::SubscriptionsHealth;
+
+/// What the front door leads to.
+pub struct Services {
+    /// Takes events.
+    pub publisher: Arc<Publisher>,
+    /// Where events are read from.
+    pub log: Log,
+    /// Tells how the subscriptions are.
+    pub subscriptions: Arc<dyn SubscriptionsHealth>,
+    /// What `GET /metrics` shows, complete before the server is bound.
+    pub registry: Arc<Registry>,
+    /// The front door's own metrics, registered by the caller in `registry`.
+    pub metrics: HttpMetrics,
+}
+
+/// What all requests share.
+pub(crate) struct Shared {
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) log: Log,
+    pub(crate) subscriptions: Arc<dyn SubscriptionsHealth>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: HttpMetrics,
+    pub(crate) tenant: Tenant,
+    pub(crate) stage: watch::Receiver<Stage>,
+    /// Places for event streams.
+    pub(crate) event_streams: Arc<Semaphore>,
+    pub(crate) options: ServerOptions,
+    guard: HostGuard,
+    uploads: UploadLimits,
+    request_ids: RequestIds,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(options: &ServerOptions, services: Services, stage: watch::Receiver<Stage>) -> Self {
+        Self {
+            publisher: services.publisher,
+            log: services.log,
+            subscriptions: services.subscriptions,
+            registry: services.registry,
+            metrics: services.metrics,
+            tenant: Tenant::default(),
+            stage,
+            event_streams: Arc::new(Semaphore::new(options.max_event_streams)),
+            guard: HostGuard::new(&options.allowed_hosts),
+            uploads: UploadLimits::new(options),
+            request_ids: RequestIds::new(),
+            options: options.clone(),
+        }
+    }
+}
+
+/// Answers one request.
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    connection: &Arc<ConnectionState>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let started = Instant::now();
+    let in_flight = InFlight::begin(connection);
+    let (parts, incoming) = request.into_parts();
+    let mut upload = Upload::new(incoming, &shared.uploads, connection, parts.headers.contains_key(EXPECT));
+    let (route, handled) = handle(shared, connection, &parts, &mut upload).await;
+    let mut response = handled.unwrap_or_else(|problem| {
+        shared.metrics.count_problem(problem.code());
+        tracing::debug!(peer = %connection.peer(), code = problem.code(), "refused a request");
+        problem.into_response()
+    });
+    if !upload.discard().await {
+        connection.close_after_answer();
+        // HTTP/2 ends the stream instead, and has no such header.
+        if parts.version < Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    response.headers_mut().insert(X_REQUEST_ID, shared.request_ids.name(&parts.headers));
+    shared.metrics.count_request(route, response.status(), started.elapsed(), upload.received());
+    response.body_mut().set_in_flight(in_flight);
+    response
+}
+
+async fn handle(
+    shared: &Arc<Shared>,
+    connection: &ConnectionState,
+    parts: &Parts,
+    upload: &mut Upload<'_>,
+) -> (Route, Result<Response<Body>, Problem>) {
+    if parts.method.as_str() == REFUSED_METHOD
+        && let Some(violation) = connection.violation()
+    {
+        return (Route::Refused, Err(violation.into()));
+    }
+    let (route, id) = match Target::find(&parts.method, parts.uri.path(), shared.options.enable_noop_route) {
+        Target::Route(route, id) => (route, id),
+        Target::WrongMethod(allow) => return (Route::WrongMethod, Err(Problem::method_not_allowed(allow))),
+        Target::Unknown => {
+            let problem = Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such resource");
+            return (Route::Unknown, Err(problem));
+        }
+    };
+    if let Err(problem) = shared.guard.check(parts) {
+        return (route, Err(problem));
+    }
+    let handled = match route {
+        Route::Publish => events::publish(shared, parts, upload).await,
+        Route::Find => events::find(shared, parts, id).await,
+        Route::Stream => stream::open(shared, parts),
+        Route::Health => Ok(health::health(shared)),
+        Route::Live => Ok(health::live()),
+        Route::Ready => health::ready(shared),
+        Route::Metrics => metrics::show(shared),
+        Route::Noop => upload.read().await.map(|_| no_content()),
+        Route::WrongMethod | Route::Unknown | Route::Refused => Err(Problem::internal("not a route")),
+    };
+    (route, handled)
+}
+
+fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}

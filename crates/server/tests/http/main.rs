@@ -1,0 +1,14 @@
+//! The HTTP front door from outside: a real log in a temporary directory behind it, a raw socket before it.
+
+// Helpers of tests may fail as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod api;
+mod connections;
+mod deadlines;
+mod framing;
+mod health;
+mod http2;
+mod refusals;
+mod stream;
+mod support;
