@@ -1,0 +1,175 @@
+//! A small HTTP/1 client for the commands that talk to a server.
+//!
+//! It tells apart what matters to a publisher: that the server was never reached (nothing can have been accepted),
+//! and that it was reached but gave no answer (anything may have been accepted).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+
+use crate::exit::{Exit, Failure};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a whole answer may take; longer than any wait of the server's own.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The largest answer that is taken: the receipts of the largest batch fit.
+const ANSWER_LIMIT_BYTES: usize = 256 << 20;
+
+/// The header that names a publish.
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// A client of one server.
+pub(crate) struct Client {
+    pool: Pool<HttpConnector, Full<Bytes>>,
+    base: Uri,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("cannot reach {url}: {why}; is `eventrelay serve` running?")]
+    Unreachable { url: Uri, why: String },
+    #[error("the connection to {url} broke before the answer: {why}")]
+    NoAnswer { url: Uri, why: String },
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::new(Exit::Unreachable, error)
+    }
+}
+
+/// What the server answered.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// How long it asked to wait.
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Bytes,
+}
+
+/// An error as the server words it (RFC 9457). Whatever is missing stays empty.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Problem {
+    pub(crate) code: String,
+    pub(crate) title: String,
+    pub(crate) detail: String,
+    /// Which event of a batch it is about.
+    pub(crate) index: Option<usize>,
+}
+
+impl Answer {
+    /// The error that the body describes; of a body that does not (a proxy's page, say), the status alone.
+    pub(crate) fn problem(&self) -> Problem {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| Problem { title: self.status.to_string(), ..Problem::default() })
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.detail.is_empty() { &self.title } else { &self.detail })?;
+        if self.code.is_empty() { Ok(()) } else { write!(f, " ({})", self.code) }
+    }
+}
+
+impl Client {
+    /// A client of the server at `url`, e.g. `http://127.0.0.1:8080`.
+    pub(crate) fn new(url: &str) -> Result<Self, Failure> {
+        let usage = |why: &str| Failure::usage(format!("--url {url}: {why}"));
+        let base: Uri = url.parse().map_err(|_| usage("not a URL"))?;
+        if base.scheme_str() != Some("http") || base.authority().is_none() {
+            return Err(usage("expected http://HOST:PORT (the server speaks plain HTTP on loopback)"));
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        Ok(Self { pool: Pool::builder(TokioExecutor::new()).build(connector), base })
+    }
+
+    /// Sends a body and takes the whole answer.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
+        let mut request = Request::post(self.url(path)?);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        self.in_time(request, body).await
+    }
+
+    /// Asks for a page.
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, ClientError> {
+        self.in_time(Request::get(self.url(path)?), Bytes::new()).await
+    }
+
+    /// Asks for a body without end, and gives it back as it comes.
+    pub(crate) async fn follow(&self, path: &str) -> Result<Response<Incoming>, ClientError> {
+        self.exchange(Request::get(self.url(path)?), Bytes::new()).await
+    }
+
+    /// Takes what is left of an answer.
+    pub(crate) async fn whole_answer(&self, response: Response<Incoming>) -> Result<Answer, ClientError> {
+        let status = response.status();
+        let retry_after = retry_after(&response);
+        let body = Limited::new(response.into_body(), ANSWER_LIMIT_BYTES).collect().await;
+        let body = body.map_err(|error| self.no_answer(error.to_string()))?.to_bytes();
+        Ok(Answer { status, retry_after, body })
+    }
+
+    async fn in_time(&self, request: http::request::Builder, body: Bytes) -> Result<Answer, ClientError> {
+        let exchange = async { self.whole_answer(self.exchange(request, body).await?).await };
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, exchange).await;
+        answered.unwrap_or_else(|_| Err(self.no_answer(format!("none within {ANSWER_TIMEOUT:?}"))))
+    }
+
+    async fn exchange(
+        &self,
+        request: http::request::Builder,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let request = request.body(Full::new(body)).map_err(|error| self.unreachable(error.to_string()))?;
+        self.pool.request(request).await.map_err(|error| {
+            let why = root_cause(&error);
+            if error.is_connect() { self.unreachable(why) } else { self.no_answer(why) }
+        })
+    }
+
+    fn unreachable(&self, why: String) -> ClientError {
+        ClientError::Unreachable { url: self.base.clone(), why }
+    }
+
+    fn no_answer(&self, why: String) -> ClientError {
+        ClientError::NoAnswer { url: self.base.clone(), why }
+    }
+
+    fn url(&self, path: &str) -> Result<Uri, ClientError> {
+        let url = format!("{}{path}", self.base.to_string().trim_end_matches('/'));
+        url.parse().map_err(|error| self.unreachable(format!("{error}")))
+    }
+}
+
+/// `Retry-After` in seconds; the form with a date is left to the caller's own pace.
+fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
+    let value = response.headers().get(header::RETRY_AFTER)?;
+    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// The innermost error says what happened; those around it say where.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,27 @@
+//! `eventrelay config check` and `eventrelay config default`.
+
+use eventrelay::{Config, Sources};
+
+use crate::arguments::CheckArguments;
+use crate::exit::Failure;
+use crate::stdout;
+
+/// Reads what `serve` would read, and says what is wrong with it, or that nothing is.
+pub(crate) fn check(arguments: CheckArguments) -> Result<(), Failure> {
+    let sources = Sources { file: arguments.file, ..Sources::default() };
+    let config = Config::load(&sources)?;
+    let subscriptions = match config.subscriptions.len() {
+        1 => "1 subscription".to_owned(),
+        count => format!("{count} subscriptions"),
+    };
+    stdout::answer(&format!(
+        "The configuration is valid: data in {}, HTTP on {}, {subscriptions}.",
+        config.data_directory.display(),
+        config.http.listen
+    ))
+}
+
+/// Prints the file to start from.
+pub(crate) fn default() -> Result<(), Failure> {
+    stdout::answer(eventrelay::DEFAULT_TOML)
+}

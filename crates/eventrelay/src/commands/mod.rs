@@ -1,0 +1,18 @@
+//! One file per command.
+
+pub(crate) mod config;
+pub(crate) mod log;
+pub(crate) mod publish;
+pub(crate) mod serve;
+pub(crate) mod tail;
+pub(crate) mod version;
+
+use std::future::Future;
+
+use crate::exit::Failure;
+
+/// Runs a command that waits for the network. One thread is enough for any that talks to one server.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::unexpected(format!("cannot start: {error}")))?.block_on(work)
+}

@@ -1,0 +1,91 @@
+//! The configuration: typed, documented, and every value with a default, so that none need be written.
+//!
+//! A value comes from, the later the stronger: the defaults ← the TOML file ← the environment ← the command line.
+//! The environment's names are the keys in capitals, with `__` for the dot: `EVENTRELAY_LOG__SEGMENT_BYTES` is
+//! `log.segment_bytes`. A key that does not exist is an error wherever it stands, since a misspelt limit that is
+//! silently ignored is found out too late.
+//!
+//! Sizes are bytes and end in `_bytes`; times are whole numbers and end in their unit (`_micros`, `_ms`, `_seconds`).
+//! `default.toml` shows every key with its default; a test keeps it equal to the types here.
+
+mod level;
+mod load;
+mod sections;
+mod unknown;
+mod validate;
+
+use std::path::PathBuf;
+
+use eventrelay_server::http::ServerOptions;
+use eventrelay_state::Subscription;
+use serde::{Deserialize, Serialize};
+
+pub use level::LevelError;
+pub use load::{ConfigError, HttpOverrides, LoggingOverrides, Overrides, Problem, Sources};
+pub use sections::{Delivery, Egress, Log, LogFormat, LogRotation, LogSync, LogWriteMode, Logging, Publish};
+
+/// Every key with its default, commented. What `eventrelay config default` prints.
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
+
+/// The configuration of one relay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where everything durable is: the log in `log/`, delivery state in `state.db`. Created when missing.
+    pub data_directory: PathBuf,
+    /// The durable log.
+    pub log: Log,
+    /// What may be published.
+    pub publish: Publish,
+    /// The HTTP front door.
+    pub http: ServerOptions,
+    /// The dispatchers.
+    pub delivery: Delivery,
+    /// What sinks may connect to.
+    pub egress: Egress,
+    /// The process's own log lines.
+    pub logging: Logging,
+    /// Subscriptions declared here. They are created or changed at every start; one that is no longer
+    /// declared keeps its cursor, but delivers nothing.
+    pub subscriptions: Vec<Subscription>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_directory: PathBuf::from("./data"),
+            log: Log::default(),
+            publish: Publish::default(),
+            http: ServerOptions::default(),
+            delivery: Delivery::default(),
+            egress: Egress::default(),
+            logging: Logging::default(),
+            subscriptions: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the configuration from all its sources and checks it whole.
+    ///
+    /// # Errors
+    /// Every problem that was found, each with its key and the source that set it.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        load::load(sources)
+    }
+
+    /// Where the log's segments are.
+    #[must_use]
+    pub fn log_directory(&self) -> PathBuf {
+        self.data_directory.join("log")
+    }
+
+    /// Where the delivery state is.
+    #[must_use]
+    pub fn state_path(&self) -> PathBuf {
+        self.data_directory.join("state.db")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+use super::*;
+
+/// `default.toml` with the keys that have no default uncommented too.
+fn every_key() -> String {
+    DEFAULT_TOML
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest)
+                if rest
+                    .split(" = ")
+                    .next()
+                    .is_some_and(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+                    && rest.contains(" = ") =>
+            {
+                rest
+            }
+            _ => line,
+        })
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[test]
+fn default_toml_says_what_the_types_say() {
+    let parsed: Config = toml::from_str(DEFAULT_TOML).unwrap();
+    assert_eq!(parsed, Config::default());
+}
+
+#[test]
+fn default_toml_shows_every_key() {
+    let shown: toml::Table = toml::from_str(&every_key()).unwrap();
+    let defaults = serde_json::to_value(Config::default()).unwrap();
+    for (section, keys) in defaults.as_object().unwrap() {
+        match keys {
+            serde_json::Value::Object(keys) => {
+                let shown = shown[section].as_table().unwrap();
+                for key in keys.keys() {
+                    assert!(shown.contains_key(key), "default.toml does not show {section}.{key}");
+                }
+            }
+            _ if section == "subscriptions" => {}
+            _ => assert!(shown.contains_key(section), "default.toml does not show {section}"),
+        }
+    }
+}
+
+#[test]
+fn the_reference_lists_every_key_with_its_default() {
+    let reference = include_str!("../../../../docs/configuration.md");
+    let defaults = serde_json::to_value(Config::default()).unwrap();
+    for (section, keys) in defaults.as_object().unwrap() {
+        let rows: Vec<(String, &serde_json::Value)> = match keys {
+            serde_json::Value::Object(keys) => {
+                keys.iter().map(|(key, value)| (format!("{section}.{key}"), value)).collect()
+            }
+            _ if section == "subscriptions" => Vec::new(),
+            value => vec![(section.clone(), value)],
+        };
+        for (key, value) in rows {
+            let shown = if value.is_null() { "not set".to_owned() } else { format!("`{value}`") };
+            let start = format!("| `{key}` | {shown} |");
+            assert!(
+                reference.lines().any(|line| line.starts_with(&start)),
+                "docs/configuration.md lacks a row that starts {start}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_defaults_are_in_range() {
+    assert_eq!(validate::problems(&Config::default()), Vec::new());
+}
+
+#[test]
+fn a_bind_that_others_can_reach_is_refused() {
+    let mut config = Config::default();
+    for address in ["0.0.0.0:8080", "192.168.1.5:80", "[::]:8080"] {
+        config.http.listen = address.parse().unwrap();
+        let problems = validate::problems(&config);
+        assert_eq!(problems.len(), 1, "{address}");
+        assert_eq!(problems[0].0, "http.listen");
+    }
+    for address in ["127.0.0.1:0", "127.8.9.1:80", "[::1]:8080"] {
+        config.http.listen = address.parse().unwrap();
+        assert_eq!(validate::problems(&config), Vec::new(), "{address}");
+    }
+}

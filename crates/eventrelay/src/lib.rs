@@ -1,0 +1,26 @@
+//! EventRelay as a library: a whole relay inside a process of one's own.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // TLS wants one cryptography provider for the process.
+//! let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+//!
+//! let relay = eventrelay::Relay::start(eventrelay::Config::default(), eventrelay::StartOptions::default()).await?;
+//! println!("listening on http://{}", relay.http_address());
+//! relay.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Config`] is what the relay is told, [`Relay`] is the running thing: the log, the publisher, the delivery state, the
+//! dispatchers and the HTTP front door, wired together and shut down in order. The binary of the same name adds the
+//! command line, signals and log lines.
+
+mod config;
+mod relay;
+
+pub use config::{
+    Config, ConfigError, DEFAULT_TOML, Delivery, Egress, HttpOverrides, LevelError, Log, LogFormat,
+    LogRotation, LogSync, LogWriteMode, Logging, LoggingOverrides, Overrides, Problem, Publish, Sources,
+};
+pub use relay::{Drained, Relay, StartError, StartOptions};

@@ -1,0 +1,76 @@
+//! From the configuration's words to those of each part.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventrelay_event::{EventLimits, json};
+use eventrelay_ingest::PublishLimits;
+use eventrelay_log::{Options, Retention, SyncMode};
+use eventrelay_sinks::egress::AddressPolicy;
+use eventrelay_sinks::{Environment, Sink, SinkError};
+use eventrelay_state::Subscription;
+use serde_json::Value;
+
+use crate::{Config, LogSync};
+
+pub(crate) fn log_options(config: &Config) -> Options {
+    let log = &config.log;
+    Options {
+        segment_bytes: log.segment_bytes,
+        max_commit_bytes: log.max_commit_bytes,
+        gather_delay: Duration::from_micros(log.gather_delay_micros),
+        commits_in_flight: log.commits_in_flight,
+        sync: match log.sync {
+            LogSync::Commit => SyncMode::Commit,
+            LogSync::Interval => SyncMode::Interval(Duration::from_millis(log.sync_interval_ms)),
+            LogSync::Never => SyncMode::Never,
+        },
+        queue_bytes: log.queue_bytes,
+        tail_cache_bytes: log.tail_cache_bytes,
+        idle_mark_delay: Duration::from_millis(log.idle_mark_delay_ms),
+        key_window: Duration::from_secs(config.publish.idempotency_window_seconds),
+        retention: Retention {
+            max_age: log.retention_max_age_seconds.map(Duration::from_secs),
+            max_bytes: log.retention_max_bytes,
+            max_segments: log.retention_max_segments,
+            hard_limit_bytes: log.retention_hard_limit_bytes,
+        },
+        ..Options::new(config.log_directory())
+    }
+}
+
+pub(crate) fn publish_limits(config: &Config) -> PublishLimits {
+    let publish = &config.publish;
+    PublishLimits {
+        events: EventLimits {
+            event_bytes: publish.max_event_bytes,
+            batch_events: publish.max_batch_events,
+            json: json::Limits { depth: publish.max_json_depth, ..json::Limits::default() },
+        },
+        queue_wait: Duration::from_millis(publish.queue_wait_ms),
+    }
+}
+
+/// What the operator lets sinks do. Subscriptions come from the configuration, so their settings are the operator's own.
+pub(crate) fn sink_environment(config: &Config) -> Environment {
+    let egress = &config.egress;
+    Environment {
+        addresses: AddressPolicy {
+            allow_private: egress.allow_private_addresses,
+            allow_networks: egress.allowed_networks.clone(),
+        },
+        allowed_ports: egress.allowed_ports.clone(),
+        trusted_settings: true,
+        files_directory: config.data_directory.clone(),
+        ..Environment::default()
+    }
+}
+
+/// Makes the sink that a subscription names. Blocking: it reads the files that its settings name.
+pub(crate) fn build_sink(
+    subscription: &Subscription,
+    environment: &Environment,
+) -> Result<Arc<dyn Sink>, SinkError> {
+    let settings = Value::Object(subscription.sink.settings.clone());
+    eventrelay_sinks::build(&subscription.sink.kind, &settings, environment)
+}
