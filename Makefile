@@ -1,0 +1,42 @@
+# Everything that a developer or CI does, by name. `make help` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+
+.PHONY: help run build test test-rust test-doc test-reference bench lint fmt
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build and start the server with no configuration (data in ./data, HTTP on 127.0.0.1:8080)
+	$(CARGO) run --locked --release --bin eventrelay -- serve
+
+build: ## Build the release binary: target/release/eventrelay
+	$(CARGO) build --locked --release --bin eventrelay
+
+test: test-rust test-doc test-reference ## All tests
+
+test-rust: ## Unit, property and end-to-end tests. The kill -9 loop runs longer with EVENTRELAY_TEST_CRASH_ROUNDS=1000
+	@command -v cargo-nextest >/dev/null || $(CARGO) install cargo-nextest --locked
+	$(CARGO) nextest run --locked --workspace
+
+test-doc: ## Examples in the documentation
+	$(CARGO) test --locked --workspace --doc --quiet
+
+test-reference: ## Webhook signatures against the reference library from PyPI
+	scripts/test-reference.sh
+
+bench: ## The figures of the README, as ratios measured in one run (several minutes; leave the machine alone)
+	$(CARGO) bench --locked --workspace
+
+lint: ## Format, clippy, dependency rules, source layout
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	scripts/check-dependencies.sh
+	scripts/check-sources.sh
+
+fmt: ## Format the sources
+	$(CARGO) fmt --all

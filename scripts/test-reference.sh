@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs the built binary against reference implementations from PyPI, in an environment of their own under target/.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+environment=$target/reference-venv
+requirements=tests/reference/requirements.txt
+
+# Built by the tests before this, so usually there is nothing to do.
+cargo build --locked --quiet --bin eventrelay
+binary=$(realpath "$target/debug/eventrelay")
+
+if ! cmp --silent "$requirements" "$environment/installed"; then
+    rm -rf "$environment"
+    python3 -m venv "$environment"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements"
+    cp "$requirements" "$environment/installed"
+fi
+
+EVENTRELAY_BINARY=$binary "$environment/bin/python" tests/reference/webhook_signatures.py
