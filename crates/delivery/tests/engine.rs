@@ -83,7 +83,7 @@ impl Relay {
                 oldest_offset: log.oldest_offset(),
                 end_offset: log.durable_offset(),
             };
-            let state = State::open(&directory.join("state.sqlite"), identity, OpenMode::Normal).unwrap();
+            let state = State::open(&directory.join("state.db"), identity, OpenMode::Normal).unwrap();
             Self { log, state }
         };
         tokio::task::spawn_blocking(open).await.unwrap()

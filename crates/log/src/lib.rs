@@ -25,6 +25,11 @@
 //! [`Log::reserve`] room → [`Log::append`] → `commit_queue` → a commit thread (`commit`) takes the turn, the `committer` checks
 //! keys and encodes a frame, the thread writes it → `in_flight` moves the durable offset in order and answers.
 
+#![cfg_attr(
+    test,
+    allow(clippy::cast_possible_truncation, reason = "tests make small numbers, and fail loudly")
+)]
+
 mod checksum;
 mod commit;
 mod commit_queue;

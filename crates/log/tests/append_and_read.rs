@@ -1,5 +1,7 @@
 //! The log on a real disk: what is appended is read back, across rolls, reopening and retention.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test's way to fail")]
+
 use std::sync::Arc;
 
 use eventrelay_log::disk::{DurableWrites, RealDisk};

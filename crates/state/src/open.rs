@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,13 +43,11 @@ pub(crate) fn open_writer(path: &Path, log: LogIdentity, mode: OpenMode) -> Resu
     let missing = !path.try_exists().map_err(|error| io_error(path, error))?;
     if missing {
         allow_creation(path, log, mode)?;
+        create_private(path)?;
     }
     let sqlite = |error| sqlite_error(path, error);
-    let mut connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
-    .map_err(sqlite)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     let version = check_header(&connection, path)?;
     if version == 0 {
         allow_creation(path, log, mode)?;
@@ -57,9 +56,8 @@ pub(crate) fn open_writer(path: &Path, log: LogIdentity, mode: OpenMode) -> Resu
     }
     configure_writer(&connection).map_err(sqlite)?;
     prepare_schema(&mut connection, version, log).map_err(sqlite)?;
-    if missing {
-        sync_directory(path)?;
-    }
+    // Every time, for an earlier process may have been killed before it came to this.
+    sync_directory(path)?;
     check_log_identity(&connection, path, log)?;
     check_cursors(&connection, path, log)?;
     keep_reserve(&mut connection).map_err(sqlite)?;
@@ -82,6 +80,12 @@ fn allow_creation(path: &Path, log: LogIdentity, mode: OpenMode) -> Result<(), O
         return Err(OpenError::MissingBesideLog { path: path.to_owned(), end_offset: log.end_offset });
     }
     Ok(())
+}
+
+/// An empty file that only its owner can read; SQLite gives the files beside it the same mode. Dead letters hold events.
+fn create_private(path: &Path) -> Result<(), OpenError> {
+    let created = File::options().write(true).create_new(true).mode(0o600).open(path);
+    created.map(drop).map_err(|error| io_error(path, error))
 }
 
 /// Whose file it is and of which version; 0 when nothing has been written to it yet.
@@ -190,6 +194,8 @@ fn check_cursors(connection: &Connection, path: &Path, log: LogIdentity) -> Resu
 
 /// Grows the file's free list and the write-ahead log to the reserve, by writing that much once and freeing it.
 fn keep_reserve(connection: &mut Connection) -> rusqlite::Result<()> {
+    // A crash between the two steps below leaves the table.
+    connection.execute_batch("DROP TABLE IF EXISTS reserve")?;
     let free_pages: u32 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
     if free_pages >= RESERVE_BYTES / PAGE_BYTES {
         return Ok(());
@@ -203,7 +209,7 @@ fn keep_reserve(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], checkpoint).map(|_busy| ())
 }
 
-/// Makes a new file's name durable.
+/// Makes the file's name durable.
 fn sync_directory(path: &Path) -> Result<(), OpenError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

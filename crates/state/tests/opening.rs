@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use eventrelay_state::{OpenError, OpenMode, State};
 use support::{EMPTY_LOG, Home, checkpoint, declare, log_up_to, spec};
@@ -31,6 +32,33 @@ fn a_file_whose_creation_was_cut_short_counts_as_missing() {
     fs::write(home.path(), b"").unwrap();
     assert!(matches!(home.open(log_up_to(3)), Err(OpenError::MissingBesideLog { .. })));
     home.open(EMPTY_LOG).unwrap();
+}
+
+#[tokio::test]
+async fn a_reserve_whose_making_was_cut_short_is_made_anew() {
+    let home = Home::new();
+    home.open(EMPTY_LOG).unwrap().close().await;
+    let half_way = rusqlite::Connection::open(home.path()).unwrap();
+    half_way.execute_batch("CREATE TABLE reserve (filler BLOB NOT NULL) STRICT; VACUUM").unwrap();
+    drop(half_way);
+    home.open(EMPTY_LOG).unwrap().close().await;
+    let reopened = rusqlite::Connection::open(home.path()).unwrap();
+    let left: u32 = reopened
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'reserve'", [], |row| row.get(0))
+        .unwrap();
+    let free_pages: u32 = reopened.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap();
+    assert_eq!((left, free_pages >= 1024), (0, true), "{free_pages} free pages");
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_it() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    declare(&state, vec![spec("one")], 0).await;
+    for file in ["state.db", "state.db-wal", "state.db-shm"] {
+        let mode = fs::metadata(home.path().with_file_name(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
 }
 
 #[tokio::test]
@@ -108,7 +136,7 @@ async fn room_for_a_full_disk_is_kept_over_restarts() {
     let home = Home::new();
     for _ in 0..2 {
         home.open(EMPTY_LOG).unwrap().close().await;
-        let wal_bytes = fs::metadata(home.directory().join("state.sqlite-wal")).unwrap().len();
+        let wal_bytes = fs::metadata(home.directory().join("state.db-wal")).unwrap().len();
         assert!(wal_bytes >= 4 << 20, "the write-ahead log keeps its length: {wal_bytes}");
     }
     let connection = rusqlite::Connection::open(home.path()).unwrap();

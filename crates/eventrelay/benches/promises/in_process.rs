@@ -161,10 +161,9 @@ fn disk_bytes_per_second(directory: &Path) -> f64 {
     const PIECES: u64 = 64;
     let file = std::fs::File::create(directory.join("sequential")).expect("a file");
     let piece = vec![7; PIECE];
-    let fill = |file: &std::fs::File| {
-        (0..PIECES).for_each(|i| file.write_all_at(&piece, i * PIECE as u64).expect("written"))
-    };
-    fill(&file);
+    for i in 0..PIECES {
+        file.write_all_at(&piece, i * PIECE as u64).expect("filled");
+    }
     file.sync_all().expect("synced");
     let began = Instant::now();
     for i in 0..PIECES {

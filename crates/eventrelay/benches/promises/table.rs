@@ -7,6 +7,7 @@ pub(crate) struct Table {
 }
 
 /// A bar to meet.
+#[derive(Clone, Copy)]
 pub(crate) enum Bar {
     AtLeast(f64),
     AtMost(f64),

@@ -139,20 +139,20 @@ impl Judge {
     }
 
     /// The event's number and id, if it is whole.
-    fn identify(&self, board: &Board, request: &Request) -> Result<(u64, String), String> {
+    fn identify<'a>(&self, board: &Board, request: &'a Request) -> Result<(u64, &'a str), String> {
         let body: Value = serde_json::from_slice(&request.body).map_err(|error| error.to_string())?;
         let number = self.workload.recognise(if board.bare_data { &body } else { &body["data"] })?;
         if self.workload.is_poison(number) != board.refuses {
             return Err(format!("event {number} does not match the filter"));
         }
         let id = request.header("webhook-id").ok_or("no webhook-id")?;
-        Ok((number, id.to_owned()))
+        Ok((number, id))
     }
 
-    fn take_down(&self, board: &Board, number: u64, id: String) -> Reply {
+    fn take_down(&self, board: &Board, number: u64, id: &str) -> Reply {
         let mut seen = board.seen.lock().unwrap();
         seen.deliveries += 1;
-        let sighting = seen.events.entry(number).or_insert_with(|| Sighting::new(&id));
+        let sighting = seen.events.entry(number).or_insert_with(|| Sighting::new(id));
         if sighting.id != id {
             let what = format!("{}: event {number} came as {} and as {id}", board.name, sighting.id);
             self.findings.add(Kind::Double, what);
@@ -167,7 +167,7 @@ impl Judge {
         }
         sighting.taken += 1;
         if sighting.taken == 1 {
-            self.check_order(board, &mut seen, number, &id);
+            self.check_order(board, &mut seen, number, id);
         }
         // Taken, but the server does not get to hear it.
         if random.one_in(100) { Reply::HangUp } else { Reply::Status(204) }

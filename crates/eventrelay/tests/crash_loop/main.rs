@@ -136,6 +136,7 @@ fn configuration(receiver: &Receiver) -> String {
 /// All rounds under load, and a last life in which the clients settle what is open.
 fn run_rounds(world: &World, lives: &mut Lives<'_>, rounds: u64, seed: u64) -> Vec<Sighting> {
     std::thread::scope(|scope| {
+        let _release = world.target.release_on_panic();
         let producers: Vec<_> =
             (0..PRODUCERS).map(|name| scope.spawn(move || Producer::new(world, name, seed).run())).collect();
         let watcher = scope.spawn(move || watcher::watch(world));

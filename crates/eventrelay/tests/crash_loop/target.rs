@@ -46,6 +46,11 @@ impl Target {
         self.change(|state| state.finishing = true);
     }
 
+    /// Ends the clients when the test fails, for it waits for them.
+    pub(crate) fn release_on_panic(&self) -> ReleaseOnPanic<'_> {
+        ReleaseOnPanic(self)
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
         self.changed.notify_all();
@@ -83,5 +88,17 @@ impl Target {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+}
+
+/// See [`Target::release_on_panic`].
+pub(crate) struct ReleaseOnPanic<'a>(&'a Target);
+
+impl Drop for ReleaseOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.finish();
+            self.0.fall();
+        }
     }
 }

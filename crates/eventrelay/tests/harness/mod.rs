@@ -135,8 +135,12 @@ impl RelayProcess {
         format!("http://{}", self.http)
     }
 
-    /// Waits for a line, of stdout or stderr, that `wanted` accepts. `None` when the process ended without one.
+    /// Waits for a line, of stdout or stderr, that `wanted` accepts, unless there has been one: which of the two comes
+    /// first is up to chance. `None` when the process ended without one.
     pub(crate) fn wait_for_line(&mut self, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        if let Some(line) = self.said.iter().find(|line| wanted(line)) {
+            return Some(line.clone());
+        }
         let deadline = Instant::now() + DEADLINE;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -30,7 +30,7 @@ impl Home {
     }
 
     pub fn path(&self) -> PathBuf {
-        self.directory.path().join("state.sqlite")
+        self.directory.path().join("state.db")
     }
 
     pub fn directory(&self) -> &Path {
