@@ -6,7 +6,7 @@ SHELL := bash
 
 CARGO ?= cargo
 
-.PHONY: help run build test test-rust test-doc test-reference bench lint fmt
+.PHONY: help run build test test-rust test-doc test-reference bench bench-parts lint fmt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ build: ## Build the release binary: target/release/eventrelay
 
 test: test-rust test-doc test-reference ## All tests
 
-test-rust: ## Unit, property and end-to-end tests. The kill -9 loop runs longer with EVENTRELAY_TEST_CRASH_ROUNDS=1000
+test-rust: ## Unit, property and end-to-end tests. The kill -9 loop runs longer with EVENTRELAY_CRASH_ROUNDS=1000
 	@command -v cargo-nextest >/dev/null || $(CARGO) install cargo-nextest --locked
 	$(CARGO) nextest run --locked --workspace
 
@@ -30,7 +30,13 @@ test-reference: ## Webhook signatures against the reference library from PyPI
 	scripts/test-reference.sh
 
 bench: ## The figures of the README, as ratios measured in one run (several minutes; leave the machine alone)
-	$(CARGO) bench --locked --workspace
+	$(CARGO) bench --locked -p eventrelay --bench promises
+
+bench-parts: ## Single crates on their own: publisher, dispatcher, front door, webhook sink
+	$(CARGO) bench --locked -p eventrelay-ingest --bench publish
+	$(CARGO) bench --locked -p eventrelay-delivery --bench dispatch
+	$(CARGO) bench --locked -p eventrelay-server --bench http
+	$(CARGO) bench --locked -p eventrelay-sinks --bench webhook
 
 lint: ## Format, clippy, dependency rules, source layout
 	$(CARGO) fmt --all --check

@@ -17,6 +17,10 @@ use clap::Parser;
 use arguments::{Arguments, Command, ConfigCommand, LogCommand};
 use exit::Failure;
 
+/// Events are allocated by the front doors' threads and freed by the log's, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match install_crypto_provider().and_then(|()| run(Arguments::parse().command)) {
         Ok(()) => ExitCode::SUCCESS,

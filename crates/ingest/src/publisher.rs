@@ -1,6 +1,6 @@
 //! Check, append, answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use eventrelay_event::rules::EventLimits;
 use eventrelay_event::{Event, EventId, InvalidEvent, StoredEvent};
@@ -86,10 +86,9 @@ impl Publisher {
     /// See [`PublishError`]. Nothing is stored, unless it is [`PublishError::OutcomeUnknown`], where that is not known, or
     /// [`PublishError::Unconfirmed`].
     pub async fn publish(&self, events: Vec<Event>) -> Result<Receipts, PublishError> {
-        let began = Instant::now();
         let published = self.append(&events).await;
         match &published {
-            Ok(receipts) => self.metrics.observe(&events, receipts, began.elapsed()),
+            Ok(receipts) => self.metrics.observe(&events, receipts),
             Err(error) => self.metrics.refused(error.code()),
         }
         published

@@ -1,20 +1,20 @@
-//! The commit threads: each prepares a commit in its turn, then writes it while another prepares the next.
+//! The commit threads: each prepares a commit in its turn, then writes it. While one commit is on its way to the disk the
+//! next one gathers; where much has gathered, another thread does not wait for the first:
 //!
 //! ```text
-//!  thread 1   ├ turn: take, check keys, encode ┤├── write, synced ──┤ answer
-//!  thread 2                                    ├ turn … ┤├── write, synced ──┤ answer
-//!  thread 3                                             ├ turn: waits for events …
+//!  thread 1   ├ turn: take, check keys, encode ┤├── write, synced ──┤ answer ├ turn … ┤├── write, …
+//!  thread 2                                       (much arrives) ├ turn … ┤├── write, synced ──┤ answer
+//!  thread 3   (waits)
 //! ```
 //!
-//! So while one commit is on its way to the disk the next one gathers and follows, and a lone publisher costs one hand-over
-//! each way. Answers go out in the order of the turns (see [`crate::in_flight`]).
+//! Which thread goes on and when is [`crate::commit_queue`]'s decision. Answers go out in the order of the turns (see
+//! [`crate::in_flight`]).
 
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use parking_lot::MutexGuard;
 
 use crate::commit_queue::Work;
 use crate::committer::{Committer, Prepared};
@@ -42,38 +42,50 @@ impl Core {
         while let Some(next) = self.next_commit(&mut buffer) {
             let written = self.write(&next, &buffer);
             self.in_flight.finish(next.sequence, written);
+            self.queue.committed();
         }
     }
 
-    /// Waits for the turn and for events, and prepares a commit of them. `None` when there will be none.
+    /// Waits for events and the turn, and prepares a commit of them. `None` when there will be none.
     pub(crate) fn next_commit(&self, buffer: &mut AlignedBuffer) -> Option<Next> {
-        let mut turn = self.turn.lock();
+        // Each commit's thread looks once, when the time has come, whether it was the last for now.
+        let mut mark_due = Some(Instant::now() + self.options.idle_mark_delay);
         loop {
-            let wants_mark = self.committer.lock().wants_mark() && self.refusal().is_none();
-            let mark_due = wants_mark.then(|| turn.last_commit + self.options.idle_mark_delay);
-            match self.queue.take(&mut turn.pending, mark_due) {
+            match self.queue.wait(mark_due) {
                 Work::Closed => return None,
-                Work::Idle => self.write_mark(&mut turn, buffer),
+                Work::Idle => {
+                    mark_due = None;
+                    self.mark(buffer);
+                }
                 Work::Commit => {
-                    self.gather(&mut turn);
-                    if let Some(next) = self.prepare(&mut turn, buffer) {
+                    if let Some(next) = self.take_turn(buffer) {
                         return Some(next);
                     }
+                    self.queue.committed();
                 }
             }
         }
     }
 
-    /// Lets more events come, where the settings say so.
-    fn gather(&self, turn: &mut MutexGuard<'_, Turn>) {
-        let delay = self.options.gather_delay;
-        if delay.is_zero() {
-            return;
+    /// Prepares a commit of all that waits, as far as it fits. `None` when all of it was refused, or taken by another thread.
+    fn take_turn(&self, buffer: &mut AlignedBuffer) -> Option<Next> {
+        let mut turn = self.turn.lock();
+        self.queue.drain_into(&mut turn.pending);
+        self.gather(&mut turn);
+        let next = self.prepare(&mut turn, buffer);
+        if !turn.pending.is_empty() {
+            self.queue.leave_over();
         }
+        next
+    }
+
+    /// Lets more events come, where the settings say so.
+    fn gather(&self, turn: &mut Turn) {
+        let delay = self.options.gather_delay;
         let waiting: usize = turn.pending.iter().map(|submission| submission.group.bytes()).sum();
-        if waiting < self.options.max_commit_bytes {
+        if !delay.is_zero() && waiting > 0 && waiting < self.options.max_commit_bytes {
             std::thread::sleep(delay);
-            self.queue.take(&mut turn.pending, Some(Instant::now()));
+            self.queue.drain_into(&mut turn.pending);
         }
     }
 
@@ -112,7 +124,6 @@ impl Core {
         let replies = std::mem::take(&mut prepared.replies);
         let sequence = self.in_flight.enter(replies);
         self.queue.release(prepared.released_bytes);
-        turn.last_commit = began;
         Next { sequence, prepared, began }
     }
 
@@ -185,10 +196,13 @@ impl Core {
         why
     }
 
-    /// Writes a mark where the log has been idle. Holds the turn, so that nothing comes between.
-    pub(crate) fn write_mark(&self, turn: &mut Turn, buffer: &mut AlignedBuffer) {
-        turn.last_commit = Instant::now();
+    /// Writes a mark where the log is at rest and has none. Holds the turn, so that nothing comes between.
+    pub(crate) fn mark(&self, buffer: &mut AlignedBuffer) {
+        let _turn = self.turn.lock();
         let mut committer = self.committer.lock();
+        if !committer.wants_mark() || self.refusal().is_some() {
+            return;
+        }
         let drained = self.in_flight.drain().is_ok();
         let durable_offset = self.in_flight.durable_offset();
         let at_rest = drained && self.refusal().is_none() && durable_offset == committer.next_offset;

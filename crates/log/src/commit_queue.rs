@@ -1,9 +1,15 @@
-//! What waits for a commit, bounded by bytes.
+//! What waits for a commit, bounded by bytes, and which commit thread is to take it.
+//!
+//! A commit that carries little costs as much as one that carries much: a write, and two threads' going to sleep and waking.
+//! So what arrives while a commit is on its way waits for that to end and goes with the next, taken by the thread that is
+//! awake anyway. It gets a write of its own beside the others once it is [`OVERLAP_BYTES`], or when the commit before it
+//! takes longer than [`OVERLAP_AFTER`]. (Measured, HTTP on two cores, 64 connections: a thread woken for every arrival
+//! made 9,000 commits a second of 7 events each, which took as much of the processor as all of HTTP.)
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use smallvec::SmallVec;
@@ -11,6 +17,11 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{AppendError, Refusal};
 use crate::record::Group;
+
+/// So much is worth a write of its own while others are on their way.
+const OVERLAP_BYTES: usize = 64 << 10;
+/// After so long a commit on its way is not waited for any more.
+const OVERLAP_AFTER: Duration = Duration::from_micros(500);
 
 /// A group that is durable.
 #[derive(Debug)]
@@ -74,9 +85,33 @@ pub(crate) struct CommitQueue {
 #[derive(Default)]
 struct QueueState {
     submissions: VecDeque<Submission>,
-    /// Whether a commit thread sleeps until something arrives.
-    waiting: bool,
+    /// Bytes of `submissions`.
+    bytes: usize,
+    /// Groups that were taken, but did not fit the commit, wait with the turn.
+    left_over: bool,
+    /// Threads that wait for work.
+    waiting: usize,
+    /// Threads that prepare or write a commit.
+    committing: usize,
+    /// When the last of them began.
+    began: Option<Instant>,
     closed: bool,
+}
+
+impl QueueState {
+    fn has_work(&self) -> bool {
+        self.left_over || !self.submissions.is_empty()
+    }
+
+    /// Whether a thread should commit now what waits.
+    fn is_due(&self) -> bool {
+        let overlaps = || {
+            self.left_over
+                || self.bytes >= OVERLAP_BYTES
+                || self.began.is_some_and(|began| began.elapsed() >= OVERLAP_AFTER)
+        };
+        self.has_work() && (self.closed || self.committing == 0 || overlaps())
+    }
 }
 
 /// What a commit thread is to do next.
@@ -133,8 +168,9 @@ impl CommitQueue {
             return Ticket { answer };
         }
         std::mem::forget(reservation);
+        state.bytes += group.bytes();
         state.submissions.push_back(Submission { group, waiter });
-        let wake = std::mem::take(&mut state.waiting);
+        let wake = state.waiting > 0 && state.is_due();
         drop(state);
         if wake {
             self.arrived.notify_one();
@@ -142,33 +178,57 @@ impl CommitQueue {
         Ticket { answer }
     }
 
-    /// Moves all that waits into `pending`, sleeping until there is something. Called by one thread at a time.
-    pub(crate) fn take(&self, pending: &mut VecDeque<Submission>, deadline: Option<Instant>) -> Work {
+    /// Waits until there is something to commit, or until the deadline. After [`Work::Commit`] the caller takes the turn,
+    /// then [`CommitQueue::drain_into`], and in the end says [`CommitQueue::committed`].
+    pub(crate) fn wait(&self, mut deadline: Option<Instant>) -> Work {
         let mut state = self.state.lock();
         loop {
-            if !state.submissions.is_empty() {
-                pending.append(&mut state.submissions);
-                return Work::Commit;
-            }
-            if !pending.is_empty() {
+            if state.is_due() {
+                state.committing += 1;
+                state.began = Some(Instant::now());
                 return Work::Commit;
             }
             if state.closed {
                 return Work::Closed;
             }
-            state.waiting = true;
-            match deadline {
-                None => self.arrived.wait(&mut state),
-                Some(deadline) => {
-                    if self.arrived.wait_until(&mut state, deadline).timed_out()
-                        && state.submissions.is_empty()
-                    {
-                        state.waiting = false;
-                        return if state.closed { Work::Closed } else { Work::Idle };
-                    }
+            state.waiting += 1;
+            let timed_out = match deadline {
+                None => {
+                    self.arrived.wait(&mut state);
+                    false
                 }
+                Some(at) => self.arrived.wait_until(&mut state, at).timed_out(),
+            };
+            state.waiting -= 1;
+            if timed_out && !state.has_work() && state.committing == 0 {
+                return Work::Idle;
+            }
+            if timed_out {
+                // Whoever is committing looks after the log when it is idle.
+                deadline = None;
             }
         }
+    }
+
+    /// Moves all that waits into `pending`. Called with the turn.
+    pub(crate) fn drain_into(&self, pending: &mut VecDeque<Submission>) {
+        let mut state = self.state.lock();
+        pending.append(&mut state.submissions);
+        state.bytes = 0;
+        state.left_over = false;
+    }
+
+    /// Not all that was taken fitted the commit: another thread is to go on with it. Called with the turn.
+    pub(crate) fn leave_over(&self) {
+        self.state.lock().left_over = true;
+        self.arrived.notify_one();
+    }
+
+    /// A thread's commit has ended, whatever came of it.
+    pub(crate) fn committed(&self) {
+        let mut state = self.state.lock();
+        assert!(state.committing > 0, "a commit ends once");
+        state.committing -= 1;
     }
 
     /// Gives back the room of groups that have been encoded or answered.
@@ -176,7 +236,7 @@ impl CommitQueue {
         self.room.add_permits(bytes);
     }
 
-    /// Has [`CommitQueue::take`] return instead of waiting.
+    /// Has [`CommitQueue::wait`] return instead of waiting.
     #[cfg(test)]
     pub(crate) fn close_when_empty(&self) {
         self.state.lock().closed = true;
@@ -192,7 +252,6 @@ impl CommitQueue {
         self.room.close();
         let mut state = self.state.lock();
         state.closed = true;
-        state.waiting = false;
         drop(state);
         self.arrived.notify_all();
     }

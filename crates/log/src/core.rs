@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -45,7 +44,7 @@ pub(crate) struct Core {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) id: LogId,
     pub(crate) queue: CommitQueue,
-    /// Held by the commit thread that waits for events and prepares the next commit.
+    /// Held by the commit thread that prepares the next commit.
     pub(crate) turn: Mutex<Turn>,
     pub(crate) committer: Mutex<Committer>,
     pub(crate) in_flight: InFlight,
@@ -65,8 +64,6 @@ pub(crate) struct Core {
 pub(crate) struct Turn {
     /// Taken from the queue, not yet in a frame.
     pub(crate) pending: VecDeque<Submission>,
-    /// When the last commit was prepared.
-    pub(crate) last_commit: Instant,
 }
 
 impl Core {

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -201,7 +200,7 @@ pub(crate) fn assemble(disk: Arc<dyn Disk>, options: Options, opened: Opened) ->
     let core = Core {
         id: manifest.current().log_id,
         queue: CommitQueue::new(options.queue_bytes),
-        turn: Mutex::new(Turn { pending: std::collections::VecDeque::new(), last_commit: Instant::now() }),
+        turn: Mutex::new(Turn { pending: std::collections::VecDeque::new() }),
         committer: Mutex::new(committer),
         in_flight: InFlight::new(tail.next_offset, Arc::clone(&cache)),
         reader: Reader::new(Arc::clone(&disk), Arc::clone(&segments), cache),
@@ -259,11 +258,7 @@ impl Running {
 
     /// Leaves proof in the log that all of it was acknowledged. The directory's lock must still be held.
     fn write_last_mark(&self) {
-        let mut turn = self.core.turn.lock();
-        let mut buffer = AlignedBuffer::with_capacity(0);
-        if self.core.committer.lock().wants_mark() {
-            self.core.write_mark(&mut turn, &mut buffer);
-        }
+        self.core.mark(&mut AlignedBuffer::with_capacity(0));
         if self.core.options.sync != SyncMode::Commit {
             let segment = Arc::clone(&self.core.committer.lock().segment);
             if let Err(error) = segment.file.sync() {

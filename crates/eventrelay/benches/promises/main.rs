@@ -27,6 +27,10 @@ use std::path::{Path, PathBuf};
 
 use table::Table;
 
+/// The binary's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Measure = fn(&Path, &mut Table);
 
 const MEASURES: [(&str, Measure); 7] = [

@@ -36,16 +36,24 @@ pub(crate) const SMALL_LOG: &str = "
     max_event_bytes = 131072
 ";
 
+/// Where the binary is.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_eventrelay");
+
 /// The binary, with an environment and working directory that hold no configuration of the developer's own.
 pub(crate) fn eventrelay(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_eventrelay"));
+    let mut command = Command::new(BINARY);
+    forget_configuration(&mut command);
+    command.current_dir(directory).stdin(Stdio::null());
+    command
+}
+
+/// Keeps the developer's own configuration out of the environment.
+pub(crate) fn forget_configuration(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("EVENTRELAY_") {
             command.env_remove(name);
         }
     }
-    command.current_dir(directory).stdin(Stdio::null());
-    command
 }
 
 /// Runs a command to its end.

@@ -100,18 +100,21 @@ impl SimulatedLog {
         if !self.core.spares.is_ready() {
             self.core.spares.make_ready();
         }
-        self.core.next_commit(buffer)
+        // Several may be prepared before the first is written, which threads do when much is queued.
+        self.core.queue.close_when_empty();
+        let next = self.core.next_commit(buffer);
+        self.core.queue.reopen();
+        next
     }
 
     /// Commits what has been submitted.
     pub(super) fn commit(&self) {
         let mut buffer = AlignedBuffer::with_capacity(0);
-        self.core.queue.close_when_empty();
         while let Some(next) = self.prepare(&mut buffer) {
             let written = self.core.write(&next, &buffer);
             self.core.in_flight.finish(next.sequence, written);
+            self.core.queue.committed();
         }
-        self.core.queue.reopen();
     }
 
     pub(super) fn append(&self, group: Group) -> Answer {
@@ -122,10 +125,7 @@ impl SimulatedLog {
 
     /// What the idle timer would do.
     pub(super) fn mark(&self) {
-        let mut turn = self.core.turn.lock();
-        if self.core.committer.lock().wants_mark() {
-            self.core.write_mark(&mut turn, &mut AlignedBuffer::with_capacity(0));
-        }
+        self.core.mark(&mut AlignedBuffer::with_capacity(0));
     }
 
     /// What the background threads would do.

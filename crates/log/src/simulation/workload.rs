@@ -156,6 +156,7 @@ impl Life {
         for (at, next, buffer, ticket) in prepared.into_iter().rev() {
             let written = log.core.write(&next, &buffer);
             log.core.in_flight.finish(next.sequence, written);
+            log.core.queue.committed();
             tickets.push((at, ticket));
         }
         for (at, ticket) in tickets {

@@ -70,7 +70,13 @@ impl WebhookSink {
         let signer = trust::signer(settings)?;
         let tls = match endpoint.tls_name() {
             Some(_) => Some(trust::client_tls(settings, &endpoint)?),
-            None => None,
+            None => match settings.tls_fields().next() {
+                Some(field) => {
+                    let why = "does nothing for an http:// URL, whose deliveries anyone on the way can read";
+                    return Err(crate::settings::refused(KIND, field, why));
+                }
+                None => None,
+            },
         };
         let connector = Connector::new(
             endpoint,

@@ -122,6 +122,16 @@ impl Settings {
         Ok(())
     }
 
+    /// The fields in use that mean something over TLS only.
+    pub(super) fn tls_fields(&self) -> impl Iterator<Item = &'static str> {
+        let fields = [
+            ("ca_file", self.ca_file.is_some()),
+            ("client_certificate_file", self.client_certificate_file.is_some()),
+            ("insecure_skip_verify", self.insecure_skip_verify),
+        ];
+        fields.into_iter().filter(|(_, given)| *given).map(|(field, _)| field)
+    }
+
     /// The fields in use that reach into this machine, which only an operator may let them.
     pub(super) fn machine_fields(&self) -> impl Iterator<Item = &'static str> {
         let fields = [

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use eventrelay_sinks::{Outcome, Sink};
+use eventrelay_sinks::{Outcome, Sink, build};
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::sinks::{deliver, retried, webhook};
+use crate::sinks::{deliver, loopback, retried, webhook};
 
 /// A certificate authority and a server's certificate from it.
 struct Authority {
@@ -240,4 +240,11 @@ async fn a_client_certificate_is_shown_where_the_receiver_asks_for_one() {
         "client_key_file": key_file.path(),
     });
     assert_eq!(deliver(&webhook(&url, &settings)).await.outcome, Outcome::Delivered);
+}
+
+#[test]
+fn tls_settings_of_a_plain_url_are_refused() {
+    let settings = json!({"url": "http://127.0.0.1:9", "unsigned": true, "insecure_skip_verify": true});
+    let refused = build("webhook", &settings, &loopback()).err().unwrap().to_string();
+    assert!(refused.contains("insecure_skip_verify") && refused.contains("http://"), "{refused}");
 }

@@ -33,7 +33,7 @@ use rustix::fs::{Advice, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::descriptor_path;
-use crate::disk::{AlignedBuffer, BLOCK_BYTES, DurableWrites, File, check_block_aligned};
+use crate::disk::{AlignedBuffer, BLOCK_BYTES, DurableWrites, File, ZERO_BYTES, check_block_aligned};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
@@ -102,12 +102,18 @@ impl RealFile {
         }
     }
 
-    /// How many of the bytes are durable: all, unless the rest has to go through the page cache.
-    fn write_direct(&self, direct: &fs::File, bytes: &[u8], position: u64) -> io::Result<usize> {
+    /// How many of the bytes were written past the page cache: all, unless the rest has to go through it.
+    fn write_direct(
+        &self,
+        direct: &fs::File,
+        bytes: &[u8],
+        position: u64,
+        flags: ReadWriteFlags,
+    ) -> io::Result<usize> {
         let mut written = 0;
         while written < bytes.len() {
             let rest = [IoSlice::new(&bytes[written..])];
-            match rustix::io::pwritev2(direct, &rest, position + written as u64, ReadWriteFlags::DSYNC) {
+            match rustix::io::pwritev2(direct, &rest, position + written as u64, flags) {
                 // A partial write goes on from its last whole block, for the next one must be aligned again.
                 // Where a full disk cut it short, the next write says so.
                 Ok(count) if count >= BLOCK_BYTES => written += count - count % BLOCK_BYTES,
@@ -205,12 +211,32 @@ impl File for RealFile {
         self.buffered.write_all_at(bytes, position)
     }
 
+    /// Past the page cache, where that is possible: nobody reads them, they would push out what others read, and copying
+    /// them takes more of the processor than writing them.
+    fn write_zeros_at(&self, position: u64, bytes: u64) -> io::Result<()> {
+        let zeros = AlignedBuffer::zeroed(usize::try_from(bytes).unwrap_or(ZERO_BYTES).min(ZERO_BYTES));
+        let end = position + bytes;
+        let mut position = position;
+        while position < end {
+            let piece = usize::try_from(end - position).unwrap_or(ZERO_BYTES).min(ZERO_BYTES);
+            let written = match self.direct()? {
+                Some(direct) if check_block_aligned(position, piece).is_ok() => {
+                    self.write_direct(direct, &zeros[..piece], position, ReadWriteFlags::empty())?
+                }
+                _ => 0,
+            };
+            self.buffered.write_all_at(&zeros[written..piece], position + written as u64)?;
+            position += piece as u64;
+        }
+        Ok(())
+    }
+
     fn write_durable_at(&self, bytes: &AlignedBuffer, position: u64) -> io::Result<()> {
         check_block_aligned(position, bytes.len())?;
         let written = match self.durable_writes {
             DurableWrites::Buffered => 0,
             DurableWrites::Direct => match self.direct()? {
-                Some(direct) => self.write_direct(direct, bytes, position)?,
+                Some(direct) => self.write_direct(direct, bytes, position, ReadWriteFlags::DSYNC)?,
                 None => 0,
             },
         };
@@ -280,7 +306,7 @@ mod tests {
         };
         // An unaligned write is what a file system refuses that has larger blocks than ours.
         let unaligned = &buffer(&[9; BLOCK_BYTES + 8])[8..];
-        let refused = matches!(file.write_direct(direct, unaligned, 0), Ok(0));
+        let refused = matches!(file.write_direct(direct, unaligned, 0, ReadWriteFlags::DSYNC), Ok(0));
         if refused {
             assert!(file.direct().unwrap().is_none(), "it is not tried again");
         }
