@@ -256,3 +256,93 @@ impl CommitQueue {
         self.arrived.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn submit(queue: &CommitQueue, bytes: usize) -> Ticket {
+        let mut group = Group::new();
+        group.push(None, |out| out.resize(out.len() + bytes, 7));
+        let reservation = queue.reserve(group.bytes()).await.expect("there is room");
+        queue.push(reservation, group)
+    }
+
+    fn is_due(queue: &CommitQueue) -> bool {
+        queue.state.lock().is_due()
+    }
+
+    /// Takes work that must be there.
+    fn begin(queue: &CommitQueue) {
+        assert!(is_due(queue), "nobody is to wait here");
+        assert!(matches!(queue.wait(None), Work::Commit));
+        queue.drain_into(&mut VecDeque::new());
+    }
+
+    #[tokio::test]
+    async fn what_is_little_waits_for_the_commit_on_its_way() {
+        let queue = CommitQueue::new(1 << 20);
+        let _first = submit(&queue, 100).await;
+        begin(&queue);
+        let _second = submit(&queue, 100).await;
+        // As if it had only just begun, however slow this machine is.
+        queue.state.lock().began = None;
+        assert!(!is_due(&queue));
+        queue.committed();
+        begin(&queue);
+    }
+
+    #[tokio::test]
+    async fn what_is_much_does_not_wait() {
+        let queue = CommitQueue::new(1 << 20);
+        let _first = submit(&queue, 100).await;
+        begin(&queue);
+        let _second = submit(&queue, OVERLAP_BYTES).await;
+        begin(&queue);
+    }
+
+    #[tokio::test]
+    async fn nothing_waits_for_a_slow_commit() {
+        let queue = CommitQueue::new(1 << 20);
+        let _first = submit(&queue, 100).await;
+        begin(&queue);
+        queue.state.lock().began = Instant::now().checked_sub(OVERLAP_AFTER);
+        let _second = submit(&queue, 100).await;
+        begin(&queue);
+    }
+
+    #[tokio::test]
+    async fn what_did_not_fit_is_gone_on_with_at_once() {
+        let queue = CommitQueue::new(1 << 20);
+        let _first = submit(&queue, 100).await;
+        begin(&queue);
+        assert!(!is_due(&queue));
+        queue.leave_over();
+        begin(&queue);
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_is_emptied_first() {
+        let queue = CommitQueue::new(1 << 20);
+        let _first = submit(&queue, 100).await;
+        begin(&queue);
+        let _second = submit(&queue, 100).await;
+        queue.close();
+        begin(&queue);
+        assert!(matches!(queue.wait(None), Work::Closed));
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_waits_is_woken_by_what_arrives() {
+        let queue = std::sync::Arc::new(CommitQueue::new(1 << 20));
+        let waiting = std::thread::spawn({
+            let queue = std::sync::Arc::clone(&queue);
+            move || matches!(queue.wait(None), Work::Commit)
+        });
+        while queue.state.lock().waiting == 0 {
+            std::thread::yield_now();
+        }
+        let _ticket = submit(&queue, 100).await;
+        assert!(waiting.join().expect("it ends"));
+    }
+}

@@ -32,7 +32,8 @@ struct RouteHandles {
     duration: Histogram,
 }
 
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// What is answered: nothing redirects.
+const CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -133,7 +134,11 @@ impl HttpMetrics {
         body_bytes: usize,
     ) {
         let handles = &self.by_route[route as usize];
-        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
+        let class = match status.as_u16() {
+            ..400 => 0,
+            400..500 => 1,
+            500.. => 2,
+        };
         handles.by_class[class].inc();
         handles.duration.observe(took.as_secs_f64());
         self.body_bytes.inc_by(body_bytes as u64);
