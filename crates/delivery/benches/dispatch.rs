@@ -73,18 +73,9 @@ async fn fill(log: &Log) {
         let mut group = Group::new();
         for n in base..base + 500 {
             let event = Event {
-                tenant: Tenant::default(),
-                event_type: "order.created".to_owned(),
-                source: "/bench".to_owned(),
-                id: None,
-                subject: None,
-                time: None,
                 key: Some(format!("customer-{}", n % 1000)),
-                content_type: None,
-                data_schema: None,
-                headers: Vec::new(),
-                idempotency_key: None,
                 data: Some(Data::text("7".repeat(200))),
+                ..Event::new(Tenant::default(), "order.created".to_owned(), "/bench".to_owned())
             };
             group.push(None, |bytes| StoredEvent::encode(&event, bytes));
         }

@@ -178,18 +178,8 @@ impl EventLog for std::sync::Arc<MemoryLog> {
 
 pub(crate) fn event(event_type: &str, key: Option<&str>) -> Event {
     Event {
-        tenant: Tenant::default(),
-        event_type: event_type.to_owned(),
-        source: "/test".to_owned(),
-        id: None,
-        subject: None,
-        time: None,
         key: key.map(str::to_owned),
-        content_type: None,
-        data_schema: None,
-        headers: Vec::new(),
-        idempotency_key: None,
-        data: None,
+        ..Event::new(Tenant::default(), event_type.to_owned(), "/test".to_owned())
     }
 }
 

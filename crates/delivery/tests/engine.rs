@@ -90,20 +90,7 @@ impl Relay {
     }
 
     async fn publish(&self, count: usize) {
-        let event = Event {
-            tenant: Tenant::default(),
-            event_type: "order.created".to_owned(),
-            source: "/test".to_owned(),
-            id: None,
-            subject: None,
-            time: None,
-            key: None,
-            content_type: None,
-            data_schema: None,
-            headers: Vec::new(),
-            idempotency_key: None,
-            data: None,
-        };
+        let event = Event::new(Tenant::default(), "order.created".to_owned(), "/test".to_owned());
         for _ in 0..count {
             let mut group = Group::new();
             group.push(None, |bytes| StoredEvent::encode(&event, bytes));

@@ -78,18 +78,8 @@ async fn run(sink: &Arc<dyn Sink>, batch: &Arc<[Delivery]>, deliveries: usize, c
 fn delivery() -> Delivery {
     let data = json!({"text": "x".repeat(DATA_BYTES)}).to_string();
     let event = Event {
-        tenant: Tenant::default(),
-        event_type: "order.created".to_owned(),
-        source: "/shop".to_owned(),
-        id: None,
-        subject: None,
-        time: None,
-        key: None,
-        content_type: None,
-        data_schema: None,
-        headers: Vec::new(),
-        idempotency_key: None,
         data: Some(Data::json(Bytes::from(data), &Limits::default()).unwrap()),
+        ..Event::new(Tenant::default(), "order.created".to_owned(), "/shop".to_owned())
     };
     let mut record = Vec::new();
     StoredEvent::encode(&event, &mut record);

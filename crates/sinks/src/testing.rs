@@ -12,18 +12,8 @@ pub(crate) const APPENDED_MICROS: u64 = 1_769_860_800_000_123;
 /// An event of the type `order.created` with JSON data.
 pub(crate) fn event(json: &'static [u8]) -> Event {
     Event {
-        tenant: Tenant::default(),
-        event_type: "order.created".to_owned(),
-        source: "/shop".to_owned(),
-        id: None,
-        subject: None,
-        time: None,
-        key: None,
-        content_type: None,
-        data_schema: None,
-        headers: Vec::new(),
-        idempotency_key: None,
         data: Some(Data::json(Bytes::from_static(json), &Limits::default()).unwrap()),
+        ..Event::new(Tenant::default(), "order.created".to_owned(), "/shop".to_owned())
     }
 }
 

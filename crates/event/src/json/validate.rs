@@ -224,7 +224,7 @@ impl Validator<'_> {
         }
     }
 
-    /// The code unit of the `\uXXXX` at `position`.
+    /// The code unit of the `\uhhhh` at `position`.
     fn unicode_escape(&self, position: usize) -> Result<u32, Kind> {
         let digits = self.bytes.get(position + 2..position + 6).ok_or(Kind::UnexpectedEnd)?;
         digits.iter().try_fold(0, |unit, &digit| {

@@ -132,7 +132,7 @@ pub(super) fn unescape(inside: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Appends what the `\uXXXX`, or the surrogate pair of two, spells that `text` begins with, and says how long it is.
+/// Appends what the `\uhhhh`, or the surrogate pair of two, spells that `text` begins with, and says how long it is.
 fn unescape_unicode(text: &[u8], out: &mut Vec<u8>) -> usize {
     let first = code_unit(text);
     let second = first.filter(|unit| (0xd800..0xdc00).contains(unit)).and_then(|_| code_unit(text.get(6..)?));
@@ -143,7 +143,7 @@ fn unescape_unicode(text: &[u8], out: &mut Vec<u8>) -> usize {
     if second.is_some() { 12 } else { 6 }
 }
 
-/// The code unit of the `\uXXXX` that `text` begins with.
+/// The code unit of the `\uhhhh` that `text` begins with.
 fn code_unit(text: &[u8]) -> Option<u16> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

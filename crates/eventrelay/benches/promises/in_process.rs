@@ -43,18 +43,9 @@ pub(crate) fn publisher(log: &Log) -> Arc<Publisher> {
 pub(crate) fn event(key: Option<u64>) -> Event {
     static DATA: [u8; EVENT_BYTES] = [b'x'; EVENT_BYTES];
     Event {
-        tenant: Tenant::default(),
-        event_type: "order.created".into(),
-        source: "/shop".into(),
-        id: None,
-        subject: None,
-        time: None,
-        key: None,
-        content_type: None,
-        data_schema: None,
-        headers: Vec::new(),
         idempotency_key: key.map(|key| key.to_string()),
         data: Some(Data::binary(Bytes::from_static(&DATA))),
+        ..Event::new(Tenant::default(), "order.created".into(), "/shop".into())
     }
 }
 

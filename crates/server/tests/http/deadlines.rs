@@ -1,5 +1,9 @@
 //! Clients that are slow, in every phase. All are cut off, and none needs more than its deadline.
 
+use std::time::Duration;
+
+use tokio::time::interval;
+
 use crate::support::{Client, TestServer};
 
 const HEAD: &str = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
@@ -30,8 +34,9 @@ async fn a_trickled_head_does_not_earn_more_time() {
     let mut client = server.connect().await;
     client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n").await;
     // Each byte comes well within the deadline of a byte, and the head never ends.
+    let mut pace = interval(Duration::from_millis(20));
     while client.try_send("X").await {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        pace.tick().await;
     }
     server.assert_unharmed().await;
 }
@@ -66,8 +71,9 @@ async fn a_trickled_body_is_cut_off() {
     .await;
     let mut client = server.connect().await;
     client.send(format!("{HEAD}Content-Length: 1000000\r\n\r\n")).await;
+    let mut pace = interval(Duration::from_millis(10));
     while client.try_send("x").await {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        pace.tick().await;
     }
     server.assert_unharmed().await;
 }
@@ -82,9 +88,10 @@ async fn a_body_that_comes_steadily_may_take_longer_than_the_grace_time() {
     let body = r#"{"type":"t","source":"/s","data":"0123456789"}"#;
     client.send(format!("{HEAD}Content-Length: {}\r\n\r\n", body.len())).await;
     let began = std::time::Instant::now();
+    let mut pace = interval(Duration::from_millis(60));
     for piece in body.as_bytes().chunks(10) {
+        pace.tick().await;
         client.send(piece).await;
-        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
     }
     assert!(began.elapsed().as_millis() > 200);
     assert_eq!(client.answer().await.status, 201);

@@ -38,18 +38,8 @@ pub(crate) fn webhook(url: &str, extra: &Value) -> Arc<dyn Sink> {
 
 pub(crate) fn event() -> Event {
     Event {
-        tenant: Tenant::default(),
-        event_type: "order.created".to_owned(),
-        source: "/shop".to_owned(),
-        id: None,
-        subject: None,
-        time: None,
-        key: None,
-        content_type: None,
-        data_schema: None,
-        headers: Vec::new(),
-        idempotency_key: None,
         data: Some(Data::json(Bytes::from_static(br#"{"total": 1.50}"#), &Limits::default()).unwrap()),
+        ..Event::new(Tenant::default(), "order.created".to_owned(), "/shop".to_owned())
     }
 }
 

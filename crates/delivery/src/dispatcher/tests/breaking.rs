@@ -15,11 +15,11 @@ async fn a_dead_target_is_probed_one_at_a_time_and_costs_no_attempts() {
     let world = World::new(spec(changes), 1, |_| Step::Retry);
     world.log.append_many(5_000, &[]);
     let running = world.start();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    pass(Duration::from_secs(5)).await;
     assert_ne!(running.stats.breaker(), BreakerState::Closed);
     let opened = world.sink.seen().len();
     assert!(opened <= 10 + 8 + 3, "calls until it opened, and a few probes: {opened}");
-    tokio::time::sleep(Duration::from_hours(24)).await;
+    pass(Duration::from_hours(24)).await;
     let probes = &world.sink.seen()[opened..];
     assert!(probes.len() <= 24 * 60 + 10, "{} probes in a day", probes.len());
     assert!(probes.iter().all(|seen| seen.calls_at_once == 1 && seen.batch == 1));
@@ -41,7 +41,7 @@ async fn a_backlog_behind_a_dead_target_is_not_in_memory() {
     world.log.cached.store(false, Ordering::Relaxed);
     world.log.append_many(20_000, &[]);
     let running = world.start();
-    tokio::time::sleep(Duration::from_secs(600)).await;
+    pass(Duration::from_secs(600)).await;
     let reads = world.log.reads.load(Ordering::Relaxed);
     let tried = world.sink.seen().len();
     assert!(reads <= tried + 50, "{reads} reads for {tried} attempts: the backlog stays in the log");

@@ -97,7 +97,7 @@ async fn a_target_that_is_gone_disables_the_subscription_and_keeps_the_event() {
     world.log.append_many(10, &[]);
     let running = world.start();
     world.until("it is disabled", || world.store.durable().lifecycle != Lifecycle::Enabled).await;
-    tokio::time::sleep(Duration::from_hours(1)).await;
+    pass(Duration::from_hours(1)).await;
     assert_eq!(world.sink.seen().len(), 6, "nothing more is sent");
     assert_eq!(running.run_state(), RunState::Disabled { reason: "as told".to_owned() });
     let durable = world.store.durable();
@@ -107,7 +107,7 @@ async fn a_target_that_is_gone_disables_the_subscription_and_keeps_the_event() {
 
     world.sink.become_(|_| Step::Deliver);
     let running = world.start_as(durable.lifecycle);
-    tokio::time::sleep(Duration::from_hours(1)).await;
+    pass(Duration::from_hours(1)).await;
     assert_eq!(world.sink.seen().len(), 6, "it stays so over a restart");
     running.resume();
     world.until_delivered(0..10).await;
@@ -166,7 +166,7 @@ async fn retries_are_bounded_and_the_cursor_waits_at_the_bound() {
     let world = World::new(spec(changes), 1, |_| Step::RetryAfter(Duration::from_hours(1)));
     world.log.append_many(1000, &[]);
     let running = world.start();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    pass(Duration::from_secs(60)).await;
     let seen = world.sink.seen().len();
     assert!((50..54).contains(&seen), "{seen}");
     assert_eq!(world.store.durable().progress.cursor(), seen as u64);

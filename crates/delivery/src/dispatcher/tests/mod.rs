@@ -170,5 +170,10 @@ impl Running {
 
 /// Lets the dispatcher do all that it can do now.
 async fn settle_down() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    pass(Duration::from_millis(1)).await;
+}
+
+/// Lets virtual time pass, and all happen that happens in it. The clock is paused (`start_paused`), so nobody waits.
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
 }

@@ -42,7 +42,7 @@ fn flaky_world(order: &str, batch: usize, seed: u64) -> World {
 async fn run_with_crashes(world: &World, seed: u64) {
     let mut running = world.start();
     for crash in 0..6 {
-        tokio::time::sleep(Duration::from_millis(40 + (seed * 131 + crash * 977) % 900)).await;
+        pass(Duration::from_millis(40 + (seed * 131 + crash * 977) % 900)).await;
         running.crash().await;
         world.assert_nothing_is_skipped(|_| true);
         running = world.start();
@@ -115,7 +115,7 @@ async fn a_failing_key_holds_back_only_itself() {
 
     // The key is held after a restart too, though its failing event is behind the cursor.
     let running = world.start();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    pass(Duration::from_secs(5)).await;
     assert!(world.sink.seen().iter().all(|seen| seen.offset == 0 || seen.offset % 3 != 0));
     world.sink.become_(|_| Step::Deliver);
     world.until_delivered(0..200).await;
@@ -142,7 +142,7 @@ async fn what_waits_for_a_key_is_bounded() {
         });
     world.log.append_many(20_000, &["hot"]);
     let running = world.start();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    pass(Duration::from_secs(5)).await;
     assert_eq!(running.stats.waiting_for_key.load(std::sync::atomic::Ordering::Relaxed), 10_000);
     assert_eq!(world.sink.seen().len(), 0);
     running.crash().await;

@@ -111,7 +111,7 @@ async fn a_pause_stops_what_is_new_and_a_resumption_goes_on() {
     running.pause();
     settle_down().await;
     assert_eq!(running.run_state(), RunState::Paused);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    pass(Duration::from_secs(60)).await;
     let delivered = world.sink.delivered().len();
     assert!(delivered <= 12, "what was in flight ended by itself, nothing more began: {delivered}");
     running.resume();
@@ -121,7 +121,7 @@ async fn a_pause_stops_what_is_new_and_a_resumption_goes_on() {
 
     let paused = world.start_as(Lifecycle::Paused);
     world.log.append_many(5, &[]);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    pass(Duration::from_secs(60)).await;
     assert_eq!(world.sink.delivered().len(), 100, "a pause outlives a restart");
     paused.resume();
     world.until_delivered(0..105).await;
@@ -181,7 +181,7 @@ async fn a_full_state_disk_holds_the_cursor_and_loses_nothing() {
     world.log.append_many(100, &[]);
     let running = world.start();
     world.until_delivered((0..100).filter(|offset| offset % 10 != 3)).await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    pass(Duration::from_secs(10)).await;
     assert_eq!(world.store.durable().saves, 0);
     let failures = running.stats.metrics.save_failures.get();
     assert!((9..=11).contains(&failures), "once, and again each second: {failures}");
@@ -202,7 +202,7 @@ async fn unsaved_dead_letters_are_bounded_while_the_state_disk_is_full() {
     world.store.full.store(true, Ordering::Relaxed);
     world.log.append_many(10_000, &[]);
     let running = world.start();
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    pass(Duration::from_secs(30)).await;
     let tried = world.sink.seen().len();
     assert!((4096..4096 + 16).contains(&tried), "{tried}");
     world.store.full.store(false, Ordering::Relaxed);
@@ -235,7 +235,7 @@ async fn damage_stops_the_subscription_visibly_and_skips_nothing() {
         world.log.damaged_at.store(20, Ordering::Relaxed);
         let running = world.start();
         world.until_durable_cursor(20).await;
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        pass(Duration::from_secs(60)).await;
         assert!(matches!(running.run_state(), RunState::Damaged { why } if why.contains("20")));
         assert_eq!(world.sink.delivered(), (0..20).collect());
         world.log.damaged_at.store(u64::MAX, Ordering::Relaxed);
@@ -252,7 +252,7 @@ async fn a_read_that_the_system_refuses_is_made_again() {
     world.log.refuse_reads.store(true, Ordering::Relaxed);
     world.log.append_many(50, &[]);
     let running = world.start();
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    pass(Duration::from_secs(10)).await;
     let reads = world.log.reads.load(Ordering::Relaxed);
     assert!((9..=12).contains(&reads), "about once a second: {reads}");
     world.log.refuse_reads.store(false, Ordering::Relaxed);
