@@ -243,3 +243,29 @@ fn a_sync_mode_that_breaks_promises_is_warned_about_at_every_start() {
         relay.terminate();
     }
 }
+
+#[test]
+fn every_metric_is_documented_and_in_the_format_of_prometheus() {
+    let directory = temporary();
+    let subscription = format!(
+        "{SMALL_LOG}\n[[subscriptions]]\nname = \"file\"\nsink = {{ kind = \"file\", directory = \"out\" }}\n"
+    );
+    let relay = RelayProcess::start(directory.path(), &subscription);
+    assert_eq!(http::publish(relay.http(), EVENT).status, 201);
+    assert_eq!(http::publish(relay.http(), "{").status, 400);
+    let metrics = http::get(relay.http(), "/metrics");
+    assert!(
+        metrics.head.to_lowercase().contains("content-type: application/openmetrics-text"),
+        "{}",
+        metrics.head
+    );
+    assert!(metrics.body.ends_with("# EOF\n"));
+    let documentation = include_str!("../../../docs/metrics.md");
+    let described: Vec<&str> = metrics.body.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    assert!(described.len() > 40, "{described:?}");
+    for line in described {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        assert!(documentation.contains(&format!("| `{name}` |")), "{name} is not in docs/metrics.md");
+    }
+}
