@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use eventrelay_event::StoredEvent;
+use eventrelay_event::filter::Filter;
 use eventrelay_sinks::Sink;
 use eventrelay_state::{Lifecycle, Position, State, StateError, SubscriptionId, SubscriptionRecord};
 use prometheus_client::registry::Registry;
@@ -41,10 +43,12 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct Handle {
+pub(crate) struct Handle {
     id: SubscriptionId,
     tenant: String,
     name: String,
+    filter: Filter,
+    start_offset: u64,
     sink: &'static str,
     stats: Arc<SubscriptionStats>,
     directives: watch::Sender<Directive>,
@@ -177,6 +181,14 @@ impl Engine {
         report
     }
 
+    pub(crate) fn handles(&self) -> &[Handle] {
+        &self.shared.subscriptions
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Registers the metrics (`eventrelay_deliveries_total`, `eventrelay_delivery_…`, `eventrelay_subscription_…`).
     pub fn register_metrics(&self, registry: &mut Registry) {
         let shared = Arc::clone(&self.shared);
@@ -211,6 +223,19 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Handle {
+    pub(crate) fn id(&self) -> SubscriptionId {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the subscription is to deliver the event, was to, or has.
+    pub(crate) fn is_for(&self, event: &StoredEvent) -> bool {
+        event.tenant() == self.tenant && event.offset() >= self.start_offset && self.filter.matches(event)
+    }
+
     fn status(&self, end: u64, now_micros: u64) -> SubscriptionStatus {
         let stats = &self.stats;
         let cursor = stats.cursor.load(Ordering::Relaxed);
@@ -300,8 +325,16 @@ fn prepare(
     ));
     stats.dead_letters.store(dead_letters, Ordering::Relaxed);
     let (directives, receiver) = watch::channel(Directive { paused: false, resumptions: 0, stop_by: None });
-    let handle =
-        Handle { id: record.id, tenant, name, sink: sink.kind(), stats: Arc::clone(&stats), directives };
+    let handle = Handle {
+        id: record.id,
+        tenant,
+        name,
+        filter: record.spec.filter.clone(),
+        start_offset: record.start_offset,
+        sink: sink.kind(),
+        stats: Arc::clone(&stats),
+        directives,
+    };
     let dispatcher = Dispatcher::new(Parts {
         record,
         position,

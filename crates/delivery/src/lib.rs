@@ -19,6 +19,7 @@ mod clock;
 mod dispatcher;
 mod engine;
 mod event_log;
+mod event_status;
 mod key_gate;
 mod metrics;
 #[cfg(test)]
@@ -33,5 +34,6 @@ mod store;
 pub use breaker::BreakerState;
 pub use engine::{ControlError, Engine, EngineError, ShutdownReport};
 pub use event_log::{EventLog, RecordRun, StartError, resolve_start};
+pub use event_status::EventDelivery;
 pub use options::EngineOptions;
 pub use status::{RunState, SubscriptionStatus};

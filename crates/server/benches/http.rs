@@ -15,11 +15,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use eventrelay_event::StoredEvent;
 use eventrelay_ingest::{PublishLimits, Publisher, PublisherMetrics};
 use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
 use eventrelay_server::http::{HttpMetrics, HttpServer, ServerOptions, Services};
-use eventrelay_server::{SubscriptionHealth, SubscriptionsHealth};
+use eventrelay_server::{DeliveriesUnreadable, Delivery, SubscriptionHealth, SubscriptionsHealth};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -33,6 +34,10 @@ struct NoSubscriptions;
 impl SubscriptionsHealth for NoSubscriptions {
     fn subscriptions(&self) -> Vec<SubscriptionHealth> {
         Vec::new()
+    }
+
+    fn deliveries_of(&self, _event: &StoredEvent) -> Result<Vec<Delivery>, DeliveriesUnreadable> {
+        Ok(Vec::new())
     }
 }
 

@@ -1,11 +1,28 @@
-//! What the front doors ask the delivery side: how its subscriptions are.
+//! What the front doors ask the delivery side: how its subscriptions are, and what became of an event.
 
+use eventrelay_event::StoredEvent;
 use serde::Serialize;
 
-/// Tells how the subscriptions are. Asked rarely, by people and monitors; must not block.
+use crate::deliveries::Delivery;
+
+/// Tells how the subscriptions are. Asked by people and monitors.
 pub trait SubscriptionsHealth: Send + Sync + 'static {
-    /// Every subscription, by name.
+    /// Every subscription, by name. Must not block.
     fn subscriptions(&self) -> Vec<SubscriptionHealth>;
+
+    /// What became of the event for each subscription that it is for. May block.
+    ///
+    /// # Errors
+    /// When what is saved cannot be read.
+    fn deliveries_of(&self, event: &StoredEvent) -> Result<Vec<Delivery>, DeliveriesUnreadable>;
+}
+
+/// What is saved of deliveries cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct DeliveriesUnreadable {
+    /// What was found, for people.
+    pub why: String,
 }
 
 /// How one subscription is.

@@ -2,6 +2,8 @@
 
 pub mod http;
 
+mod deliveries;
 mod health;
 
-pub use health::{SubscriptionHealth, SubscriptionsHealth};
+pub use deliveries::{Delivery, DeliveryState, EventStatus};
+pub use health::{DeliveriesUnreadable, SubscriptionHealth, SubscriptionsHealth};

@@ -14,6 +14,7 @@ CREATE TABLE subscriptions (
     spec              TEXT    NOT NULL, -- the subscription as declared, JSON
     lifecycle         TEXT    NOT NULL CHECK (lifecycle IN ('enabled', 'paused', 'disabled', 'orphaned')),
     lifecycle_reason  TEXT,             -- why it is disabled
+    start_offset      INTEGER NOT NULL CHECK (start_offset >= 0), -- nothing below it was ever for this subscription
     created_at_micros INTEGER NOT NULL,
     UNIQUE (tenant, name)
 ) STRICT;

@@ -10,6 +10,7 @@
 //!
 //! [`Subscription`] is the declaration as a person writes it: the configuration file and the store use the same type.
 
+mod delivery_state;
 mod error;
 mod open;
 mod progress;
@@ -20,6 +21,7 @@ mod state;
 mod subscription;
 mod writer;
 
+pub use delivery_state::DeliveryState;
 pub use error::{OpenError, StateError};
 pub use open::{LogIdentity, OpenMode};
 pub use progress::{Progress, ProgressError};

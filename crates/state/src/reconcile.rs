@@ -171,10 +171,12 @@ fn create(
 ) -> Result<SubscriptionId, StateError> {
     let id: Option<i64> = connection
         .prepare_cached(
-            "INSERT INTO subscriptions (tenant, name, spec, lifecycle, created_at_micros)
-             VALUES (?1, ?2, ?3, 'enabled', ?4) RETURNING id",
+            "INSERT INTO subscriptions (tenant, name, spec, lifecycle, start_offset, created_at_micros)
+             VALUES (?1, ?2, ?3, 'enabled', ?4, ?5) RETURNING id",
         )?
-        .query_row((spec.tenant.as_str(), &spec.name, spec_json(spec)?, now_micros()), |row| row.get(0))
+        .query_row((spec.tenant.as_str(), &spec.name, spec_json(spec)?, start_offset, now_micros()), |row| {
+            row.get(0)
+        })
         .optional()?;
     let id = id.ok_or_else(|| unreadable("the id of a new subscription"))?;
     connection

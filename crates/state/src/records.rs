@@ -17,6 +17,8 @@ pub struct SubscriptionRecord {
     pub spec: Subscription,
     /// Whether it delivers.
     pub lifecycle: Lifecycle,
+    /// Where it began: nothing below was ever for it.
+    pub start_offset: u64,
     /// When it was first declared.
     pub created_at_micros: u64,
 }

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 
+use crate::delivery_state::progress;
 use crate::open::{open_reader, open_writer};
 use crate::writer::Writer;
 use crate::{
     AttemptOutcome, AttemptRecord, Checkpoint, DeadLetter, Lifecycle, LogIdentity, OpenError, OpenMode,
-    Position, Progress, Retrying, StateError, SubscriptionId, SubscriptionRecord,
+    Position, Retrying, StateError, SubscriptionId, SubscriptionRecord,
 };
 
 /// Subscriptions, cursors, retries, dead letters and attempts. Cheap to clone.
@@ -79,12 +80,7 @@ impl State {
     /// When the file cannot be read, or there is no such subscription.
     pub fn position(&self, id: SubscriptionId) -> Result<Position, StateError> {
         let reader = self.reader();
-        let (cursor, beyond): (u64, Vec<u8>) = reader
-            .prepare_cached("SELECT next_offset, settled_beyond FROM cursors WHERE subscription_id = ?1")?
-            .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?
-            .ok_or_else(|| unreadable(format_args!("the cursor of subscription {}: there is none", id.0)))?;
-        let progress = Progress::decode(cursor, &beyond).map_err(unreadable)?;
+        let progress = progress(&reader, id)?;
         let mut statement = reader.prepare_cached(
             "SELECT offset, attempts, panics, due_at_micros, first_failed_at_micros, last_error, event_key
              FROM retrying WHERE subscription_id = ?1 ORDER BY offset",
@@ -142,7 +138,7 @@ impl State {
         Ok(attempts)
     }
 
-    fn reader(&self) -> MutexGuard<'_, Connection> {
+    pub(crate) fn reader(&self) -> MutexGuard<'_, Connection> {
         // A panic while reading leaves the connection as it was.
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,7 +156,8 @@ pub(crate) fn unreadable(what: impl std::fmt::Display) -> StateError {
 
 pub(crate) fn load_subscriptions(connection: &Connection) -> Result<Vec<SubscriptionRecord>, StateError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, name, spec, lifecycle, lifecycle_reason, created_at_micros FROM subscriptions ORDER BY id",
+        "SELECT id, name, spec, lifecycle, lifecycle_reason, start_offset, created_at_micros
+         FROM subscriptions ORDER BY id",
     )?;
     let mut rows = statement.query([])?;
     let mut records = Vec::new();
@@ -172,7 +169,8 @@ pub(crate) fn load_subscriptions(connection: &Connection) -> Result<Vec<Subscrip
                 .map_err(|error| unreadable(format_args!("subscription `{name}`: {error}")))?,
             lifecycle: Lifecycle::from_columns(&lifecycle, row.get(4)?)
                 .ok_or_else(|| unreadable(format_args!("subscription `{name}`: lifecycle `{lifecycle}`")))?,
-            created_at_micros: row.get(5)?,
+            start_offset: row.get(5)?,
+            created_at_micros: row.get(6)?,
         });
     }
     Ok(records)

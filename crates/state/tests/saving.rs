@@ -5,7 +5,9 @@
 mod support;
 
 use bytes::Bytes;
-use eventrelay_state::{AttemptOutcome, AttemptRecord, DeadLetter, Lifecycle, Retrying, StateError};
+use eventrelay_state::{
+    AttemptOutcome, AttemptRecord, DeadLetter, DeliveryState, Lifecycle, Retrying, StateError,
+};
 use support::{EMPTY_LOG, Home, checkpoint, declare, log_up_to, spec};
 
 fn retrying(offset: u64, attempts: u32) -> Retrying {
@@ -135,4 +137,33 @@ async fn a_lifecycle_survives_and_a_closed_state_refuses() {
     drop(state);
     let state = home.open(EMPTY_LOG).unwrap();
     assert_eq!(state.subscriptions().unwrap()[0].lifecycle, disabled);
+}
+
+#[tokio::test]
+async fn what_became_of_an_event_is_told_from_cursors_and_exceptions() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let record = declare(&state, vec![spec("a")], 3).await.remove(0);
+    assert_eq!(record.start_offset, 3);
+    let mut saved = checkpoint(record.id, 10);
+    saved.progress.settle_range(12..20);
+    saved.retrying = vec![retrying(4, 1), retrying(15, 2)];
+    saved.dead_letters = vec![dead_letter(5)];
+    state.save(saved).await.unwrap();
+    let state_of = |offset| state.delivery_state(record.id, offset).unwrap();
+    for settled in [6, 9, 12, 19] {
+        assert_eq!(state_of(settled), DeliveryState::Settled, "{settled}");
+    }
+    for pending in [10, 11, 20, 1_000_000] {
+        assert_eq!(state_of(pending), DeliveryState::Pending, "{pending}");
+    }
+    for (offset, attempts) in [(4, 1), (15, 2)] {
+        let last_error = "connection refused".to_owned();
+        assert_eq!(
+            state_of(offset),
+            DeliveryState::Retrying { attempts, due_at_micros: 5_000_000, last_error }
+        );
+    }
+    let reason = "gave up".to_owned();
+    assert_eq!(state_of(5), DeliveryState::Dead { attempts: 12, dead_at_micros: 2, reason });
 }

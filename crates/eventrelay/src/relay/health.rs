@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use eventrelay_delivery::{BreakerState, Engine, RunState, SubscriptionStatus};
-use eventrelay_server::{SubscriptionHealth, SubscriptionsHealth};
+use eventrelay_delivery::{BreakerState, Engine, EventDelivery, RunState, SubscriptionStatus};
+use eventrelay_event::{StoredEvent, Timestamp};
+use eventrelay_server::{
+    DeliveriesUnreadable, Delivery, DeliveryState, SubscriptionHealth, SubscriptionsHealth,
+};
+use eventrelay_state::DeliveryState as SavedState;
 
 /// Asks the engine.
 pub(super) struct EngineHealth(pub(super) Arc<Engine>);
@@ -12,6 +16,26 @@ impl SubscriptionsHealth for EngineHealth {
     fn subscriptions(&self) -> Vec<SubscriptionHealth> {
         self.0.subscriptions().into_iter().map(health).collect()
     }
+
+    fn deliveries_of(&self, event: &StoredEvent) -> Result<Vec<Delivery>, DeliveriesUnreadable> {
+        let found = self.0.deliveries_of(event);
+        let found = found.map_err(|error| DeliveriesUnreadable { why: error.to_string() })?;
+        Ok(found.into_iter().map(delivery).collect())
+    }
+}
+
+fn delivery(found: EventDelivery) -> Delivery {
+    let state = match found.state {
+        SavedState::Pending => DeliveryState::Pending,
+        SavedState::Settled => DeliveryState::Delivered,
+        SavedState::Retrying { attempts, due_at_micros, last_error } => {
+            DeliveryState::Retrying { attempts, next_attempt_at: Timestamp(due_at_micros), error: last_error }
+        }
+        SavedState::Dead { attempts, dead_at_micros, reason } => {
+            DeliveryState::Dead { attempts, dead_at: Timestamp(dead_at_micros), error: reason }
+        }
+    };
+    Delivery { subscription: found.subscription, state }
 }
 
 fn health(status: SubscriptionStatus) -> SubscriptionHealth {

@@ -1,6 +1,7 @@
 //! A webhook receiver, apart from the server under test: a few lines of HTTP/1.1 over threads, so that none of the
 //! server's own code judges the server.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,8 +44,8 @@ pub(crate) struct Receiver {
 #[derive(Debug, Default)]
 struct Shared {
     stopped: AtomicBool,
-    /// Every connection that was accepted, to be ended with the receiver.
-    connections: Mutex<Vec<TcpStream>>,
+    /// Every open connection, to be ended with the receiver.
+    connections: Mutex<HashMap<u64, TcpStream>>,
 }
 
 impl Receiver {
@@ -64,15 +65,18 @@ impl Receiver {
         let for_acceptor = Arc::clone(&shared);
         let handler = Arc::new(handler);
         let acceptor = std::thread::spawn(move || {
-            for stream in listener.incoming() {
+            for (number, stream) in (0..).zip(listener.incoming()) {
                 if for_acceptor.stopped.load(Ordering::SeqCst) {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                for_acceptor.connections.lock().unwrap().push(stream.try_clone().unwrap());
-                let handler = Arc::clone(&handler);
-                // Ends when the peer does, or with the receiver. An error is the peer's death, which is expected here.
-                std::thread::spawn(move || serve(&stream, &*handler));
+                for_acceptor.connections.lock().unwrap().insert(number, stream.try_clone().unwrap());
+                let (handler, shared) = (Arc::clone(&handler), Arc::clone(&for_acceptor));
+                std::thread::spawn(move || {
+                    // Ends when the peer does, or with the receiver. An error is the peer's death, which is expected.
+                    let _ = serve(&stream, &*handler);
+                    shared.connections.lock().unwrap().remove(&number);
+                });
             }
         });
         Self { address, shared, acceptor: Some(acceptor) }
@@ -98,7 +102,7 @@ impl Drop for Receiver {
             let _ = acceptor.join();
         }
         if let Ok(connections) = self.shared.connections.lock() {
-            for connection in connections.iter() {
+            for connection in connections.values() {
                 let _ = connection.shutdown(std::net::Shutdown::Both);
             }
         }

@@ -8,6 +8,7 @@ use http::Method;
 pub(crate) enum Route {
     Publish,
     Find,
+    Status,
     Stream,
     Health,
     Live,
@@ -25,7 +26,7 @@ pub(crate) enum Route {
 /// What a path and a method lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target<'a> {
-    /// A route, with the last segment of the path for [`Route::Find`].
+    /// A route, with the event's id for [`Route::Find`] and [`Route::Status`].
     Route(Route, &'a str),
     /// The methods that the resource has.
     WrongMethod(&'static str),
@@ -35,9 +36,10 @@ pub(crate) enum Target<'a> {
 const EVENTS: &str = "/v1/events";
 
 impl Route {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Publish,
         Self::Find,
+        Self::Status,
         Self::Stream,
         Self::Health,
         Self::Live,
@@ -54,6 +56,7 @@ impl Route {
         match self {
             Self::Publish => EVENTS,
             Self::Find => "/v1/events/{id}",
+            Self::Status => "/v1/events/{id}/status",
             Self::Stream => "/v1/events/stream",
             Self::Health => "/health",
             Self::Live => "/healthz",
@@ -69,7 +72,13 @@ impl Route {
     pub(crate) fn method_label(self) -> &'static str {
         match self {
             Self::Publish | Self::Noop => "POST",
-            Self::Find | Self::Stream | Self::Health | Self::Live | Self::Ready | Self::Metrics => "GET",
+            Self::Find
+            | Self::Status
+            | Self::Stream
+            | Self::Health
+            | Self::Live
+            | Self::Ready
+            | Self::Metrics => "GET",
             Self::WrongMethod | Self::Unknown | Self::Refused => "other",
         }
     }
@@ -87,8 +96,8 @@ impl<'a> Target<'a> {
             "/metrics" => Route::Metrics,
             "/noop" if noop_enabled => Route::Noop,
             _ => match path.strip_prefix(EVENTS).and_then(|rest| rest.strip_prefix('/')) {
-                Some(id) if !id.is_empty() && !id.contains('/') => return Self::get(method, Route::Find, id),
-                _ => return Self::Unknown,
+                Some(rest) => return Self::of_event(method, rest),
+                None => return Self::Unknown,
             },
         };
         match route {
@@ -96,6 +105,15 @@ impl<'a> Target<'a> {
             Route::Publish | Route::Noop => Self::WrongMethod("POST"),
             route => Self::get(method, route, ""),
         }
+    }
+
+    /// A resource below an event's id.
+    fn of_event(method: &Method, rest: &'a str) -> Self {
+        let (route, id) = match rest.strip_suffix("/status") {
+            Some(id) => (Route::Status, id),
+            None => (Route::Find, rest),
+        };
+        if id.is_empty() || id.contains('/') { Self::Unknown } else { Self::get(method, route, id) }
     }
 
     fn get(method: &Method, route: Route, id: &'a str) -> Self {
@@ -127,11 +145,21 @@ mod tests {
         assert_eq!(find(Method::GET, "/v1/events"), Target::WrongMethod("POST"));
         assert_eq!(find(Method::GET, "/v1/events/abc"), Target::Route(Route::Find, "abc"));
         assert_eq!(find(Method::DELETE, "/v1/events/abc"), Target::WrongMethod("GET, HEAD"));
+        assert_eq!(find(Method::GET, "/v1/events/abc/status"), Target::Route(Route::Status, "abc"));
+        assert_eq!(find(Method::POST, "/v1/events/abc/status"), Target::WrongMethod("GET, HEAD"));
         assert_eq!(find(Method::GET, "/v1/events/stream"), Target::Route(Route::Stream, ""));
         assert_eq!(find(Method::HEAD, "/healthz"), Target::Route(Route::Live, ""));
-        for path in
-            ["/", "/v1/events/", "/v1/events/a/b", "/v1/eventsx", "/V1/events", "//v1/events", "/noop", "*"]
-        {
+        for path in [
+            "/",
+            "/v1/events/",
+            "/v1/events//status",
+            "/v1/events/a/b",
+            "/v1/eventsx",
+            "/V1/events",
+            "//v1/events",
+            "/noop",
+            "*",
+        ] {
             assert_eq!(find(Method::POST, path), Target::Unknown, "{path}");
         }
         assert_eq!(Target::find(&Method::POST, "/noop", true), Target::Route(Route::Noop, ""));

@@ -137,6 +137,7 @@ async fn handle(
     let handled = match route {
         Route::Publish => events::publish(shared, parts, upload).await,
         Route::Find => events::find(shared, parts, id).await,
+        Route::Status => events::status(shared, id).await,
         Route::Stream => stream::open(shared, parts),
         Route::Health => Ok(health::health(shared)),
         Route::Live => Ok(health::live()),

@@ -1,5 +1,6 @@
 //! What a well-behaved client gets.
 
+use eventrelay_server::SubscriptionHealth;
 use serde_json::json;
 
 use crate::support::{Client, TestServer, post};
@@ -206,4 +207,36 @@ async fn a_head_request_gets_the_head_alone() {
     let head = client.read_head().await;
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-length: 15"), "{head}");
     assert_eq!(client.get("/healthz").await.body, br#"{"status":"ok"}"#);
+}
+
+fn subscription(name: &str, healthy: bool) -> SubscriptionHealth {
+    let status = "running".to_owned();
+    SubscriptionHealth { name: name.to_owned(), status, healthy, lag_events: 0, why: None }
+}
+
+#[tokio::test]
+async fn what_became_of_an_event_is_told_by_subscription() {
+    let server = TestServer::start().await;
+    let mut client = server.connect().await;
+    let receipt = client.publish(r#"{"type":"t","source":"/s"}"#).await.json();
+    let path = format!("/v1/events/{}/status", receipt["id"].as_str().unwrap());
+    let alone = client.get(&path).await;
+    assert_eq!(alone.status, 200);
+    assert_eq!(alone.json(), json!({"id": receipt["id"], "offset": 0, "status": "done", "deliveries": []}));
+
+    server.subscriptions.0.lock().unwrap().extend([subscription("one", true), subscription("two", false)]);
+    let status = client.get(&path).await.json();
+    assert_eq!(status["status"], "failed");
+    assert_eq!(status["deliveries"][0], json!({"subscription": "one", "state": "delivered"}));
+    let dead = &status["deliveries"][1];
+    assert_eq!(
+        (&dead["state"], &dead["attempts"], &dead["error"]),
+        (&"dead".into(), &2.into(), &"410".into())
+    );
+    assert!(dead["dead_at"].as_str().unwrap().ends_with('Z'), "{dead}");
+
+    for id in ["x", "00000000-0000-7000-8000-000000000000"] {
+        let absent = client.get(&format!("/v1/events/{id}/status")).await;
+        assert_eq!((absent.status, absent.code().as_str()), (404, "event_not_found"));
+    }
 }

@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use eventrelay_event::{StoredEvent, Timestamp};
 use eventrelay_ingest::{PublishLimits, Publisher, PublisherMetrics};
 use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
 use eventrelay_server::http::{Drained, HttpMetrics, HttpServer, ServerOptions, Services};
-use eventrelay_server::{SubscriptionHealth, SubscriptionsHealth};
+use eventrelay_server::{
+    DeliveriesUnreadable, Delivery, DeliveryState, SubscriptionHealth, SubscriptionsHealth,
+};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,6 +29,20 @@ pub(crate) struct FakeSubscriptions(pub(crate) Mutex<Vec<SubscriptionHealth>>);
 impl SubscriptionsHealth for FakeSubscriptions {
     fn subscriptions(&self) -> Vec<SubscriptionHealth> {
         self.0.lock().unwrap().clone()
+    }
+
+    /// Each of them has the event when it is healthy, and never will when it is not.
+    fn deliveries_of(&self, event: &StoredEvent) -> Result<Vec<Delivery>, DeliveriesUnreadable> {
+        let state = |healthy| match healthy {
+            true => DeliveryState::Delivered,
+            false => DeliveryState::Dead {
+                attempts: 2,
+                dead_at: Timestamp(event.append_time_micros()),
+                error: "410".to_owned(),
+            },
+        };
+        let subscriptions = self.subscriptions().into_iter();
+        Ok(subscriptions.map(|it| Delivery { subscription: it.name, state: state(it.healthy) }).collect())
     }
 }
 

@@ -93,6 +93,7 @@ impl World {
                 id: SubscriptionId(1),
                 spec: self.spec.clone(),
                 lifecycle,
+                start_offset: 0,
                 created_at_micros: 0,
             },
             position,

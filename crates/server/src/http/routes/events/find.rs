@@ -19,11 +19,19 @@ const CLOUD_EVENT: &str = "application/cloudevents+json";
 /// # Errors
 /// 404 when there is none, 503 when it cannot be read.
 pub(crate) async fn find(shared: &Shared, parts: &Parts, id: &str) -> Result<Response<Body>, Problem> {
+    let event = stored(shared, id).await?;
+    Ok(show(&event, accepts_cloud_events(&parts.headers)))
+}
+
+/// The stored event of an id.
+///
+/// # Errors
+/// 404 when there is none, 503 when it cannot be read.
+pub(super) async fn stored(shared: &Shared, id: &str) -> Result<StoredEvent, Problem> {
     let absent = || Problem::new(StatusCode::NOT_FOUND, "event_not_found", "There is no such event");
     let id: EventId = id.parse().map_err(|_| absent())?;
     let found = shared.publisher.find(id, &shared.tenant).await;
-    let event = found.map_err(|error| refusals::of_finding(&error))?.ok_or_else(absent)?;
-    Ok(show(&event, accepts_cloud_events(&parts.headers)))
+    found.map_err(|error| refusals::of_finding(&error))?.ok_or_else(absent)
 }
 
 fn show(event: &StoredEvent, as_cloud_event: bool) -> Response<Body> {

@@ -1,0 +1,103 @@
+//! What became of an event, as the front doors show it.
+
+use serde::{Serialize, Serializer};
+
+use eventrelay_event::Timestamp;
+
+/// What became of an event for one subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Delivery {
+    /// The subscription's name.
+    pub subscription: String,
+    /// What became of it there.
+    #[serde(flatten)]
+    pub state: DeliveryState,
+}
+
+/// A delivery's state, by the names that the API has for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// Not tried yet, or the outcome is not saved yet.
+    Pending,
+    /// It failed and will be tried again.
+    Retrying {
+        /// Attempts made so far.
+        attempts: u32,
+        /// When the next is due.
+        #[serde(serialize_with = "rfc3339")]
+        next_attempt_at: Timestamp,
+        /// What went wrong last, for people.
+        error: String,
+    },
+    /// The destination has it.
+    Delivered,
+    /// A dead letter: it will not be tried again by itself.
+    Dead {
+        /// Attempts made.
+        attempts: u32,
+        /// When it was given up.
+        #[serde(serialize_with = "rfc3339")]
+        dead_at: Timestamp,
+        /// Why, for people.
+        error: String,
+    },
+}
+
+/// What became of an event for all subscriptions together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventStatus {
+    /// A subscription has not settled it yet.
+    Processing,
+    /// Every subscription that it is for has it; also where it is for none.
+    Done,
+    /// It is settled everywhere, and a dead letter somewhere.
+    Failed,
+}
+
+impl EventStatus {
+    /// Of all deliveries of an event.
+    #[must_use]
+    pub fn of(deliveries: &[Delivery]) -> Self {
+        let any =
+            |wanted: fn(&DeliveryState) -> bool| deliveries.iter().any(|delivery| wanted(&delivery.state));
+        if any(|state| matches!(state, DeliveryState::Pending | DeliveryState::Retrying { .. })) {
+            Self::Processing
+        } else if any(|state| matches!(state, DeliveryState::Dead { .. })) {
+            Self::Failed
+        } else {
+            Self::Done
+        }
+    }
+}
+
+fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(time.encode(&mut [0; Timestamp::CHARS]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deliveries(states: &[DeliveryState]) -> Vec<Delivery> {
+        let named = |state: &DeliveryState| Delivery { subscription: "s".to_owned(), state: state.clone() };
+        states.iter().map(named).collect()
+    }
+
+    #[test]
+    fn an_event_is_done_when_all_have_it_and_failed_when_nothing_more_will_happen() {
+        let dead = DeliveryState::Dead { attempts: 3, dead_at: Timestamp(0), error: "500".to_owned() };
+        let retrying =
+            DeliveryState::Retrying { attempts: 1, next_attempt_at: Timestamp(0), error: "500".to_owned() };
+        for (states, status) in [
+            (vec![], EventStatus::Done),
+            (vec![DeliveryState::Delivered, DeliveryState::Delivered], EventStatus::Done),
+            (vec![DeliveryState::Delivered, DeliveryState::Pending], EventStatus::Processing),
+            (vec![dead.clone(), retrying], EventStatus::Processing),
+            (vec![DeliveryState::Delivered, dead], EventStatus::Failed),
+        ] {
+            assert_eq!(EventStatus::of(&deliveries(&states)), status, "{states:?}");
+        }
+    }
+}
