@@ -6,7 +6,7 @@ SHELL := bash
 
 CARGO ?= cargo
 
-.PHONY: help run build test test-rust test-doc test-reference bench bench-parts lint fmt
+.PHONY: help run build test test-rust test-long test-doc test-reference bench bench-parts lint fmt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: test-rust test-doc test-reference ## All tests
 test-rust: ## Unit, property and end-to-end tests. The kill -9 loop runs longer with EVENTRELAY_CRASH_ROUNDS=1000
 	@command -v cargo-nextest >/dev/null || $(CARGO) install cargo-nextest --locked
 	$(CARGO) nextest run --locked --workspace
+
+test-long: ## Every bit and every crash that the short tests sample, and 1,000 rounds of kill -9 (an hour or so)
+	EVENTRELAY_LONG_TESTS=1 EVENTRELAY_CRASH_ROUNDS=1000 $(CARGO) nextest run --locked --workspace --profile long \
+		-E 'test(simulation) or binary(crash_loop)'
 
 test-doc: ## Examples in the documentation
 	$(CARGO) test --locked --workspace --doc --quiet
