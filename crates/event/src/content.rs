@@ -5,7 +5,7 @@ use std::hash::Hasher;
 
 use smallvec::SmallVec;
 
-use crate::{Data, DataKind, Event, StoredEvent};
+use crate::{Data, DataKind, Event, StoredEvent, TRACEPARENT, TRACESTATE};
 
 impl Event {
     /// Feeds the hasher with the content. Two events of the same content feed it the same bytes on every machine and
@@ -70,7 +70,7 @@ impl StoredEvent {
 fn content_headers<'a>(
     headers: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> impl Iterator<Item = (&'a str, &'a str)> {
-    headers.filter(|(name, _)| !matches!(*name, "traceparent" | "tracestate"))
+    headers.filter(|(name, _)| !matches!(*name, TRACEPARENT | TRACESTATE))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod media_type;
 mod stored;
 mod tenant;
 mod timestamp;
+mod trace_context;
 mod uri;
 
 pub use content_kind::ContentKind;
@@ -37,3 +38,4 @@ pub use rules::{EventLimits, InvalidEvent};
 pub use stored::{DecodeError, StoredEvent};
 pub use tenant::{Tenant, TenantError};
 pub use timestamp::Timestamp;
+pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext};

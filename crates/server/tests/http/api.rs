@@ -240,3 +240,20 @@ async fn what_became_of_an_event_is_told_by_subscription() {
         assert_eq!((absent.status, absent.code().as_str()), (404, "event_not_found"));
     }
 }
+
+#[tokio::test]
+async fn the_requests_trace_is_kept_with_its_events() {
+    let server = TestServer::start().await;
+    let mut client = server.connect().await;
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers = format!("{JSON}Traceparent: {parent}\r\nTracestate: a=b\r\n");
+    let own = r#"{"type":"t","source":"/s","headers":{"traceparent":"own"}}"#;
+    let answer = client.post(&headers, format!(r#"[{{"type":"t","source":"/s"}},{own}]"#)).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let taken = stored(&mut client, &answer.json()[0]).await;
+    assert_eq!(taken["headers"], json!({"traceparent": parent, "tracestate": "a=b"}));
+    assert_eq!(stored(&mut client, &answer.json()[1]).await["headers"], json!({"traceparent": "own"}));
+
+    let wrong = client.post(&format!("{JSON}Traceparent: 00-xyz\r\n"), r#"{"type":"t","source":"/s"}"#).await;
+    assert_eq!(stored(&mut client, &wrong.json()).await.get("headers"), None);
+}

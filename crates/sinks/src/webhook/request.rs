@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use eventrelay_event::{EventId, StoredEvent};
+use eventrelay_event::{EventId, StoredEvent, TRACEPARENT, TRACESTATE, TraceContext};
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 use http::{Method, Request, Version};
 use http_body_util::Full;
@@ -16,8 +16,10 @@ use super::target::Target;
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-/// The headers of ours: the three above, `host` and `content-type`.
-const OWN_HEADERS: usize = 5;
+const TRACEPARENT_HEADER: HeaderName = HeaderName::from_static(TRACEPARENT);
+const TRACESTATE_HEADER: HeaderName = HeaderName::from_static(TRACESTATE);
+/// The headers of ours: the five above, `host` and `content-type`.
+const OWN_HEADERS: usize = 7;
 
 /// What all requests of a subscription have in common.
 pub(super) struct RequestTemplate {
@@ -45,6 +47,9 @@ pub(super) struct Prepared<'a> {
     timestamp: HeaderValue,
     signature: Option<HeaderValue>,
     content_type: HeaderValue,
+    /// The event's own trace, which goes on with the receiver.
+    traceparent: Option<HeaderValue>,
+    tracestate: Option<HeaderValue>,
     body: Bytes,
 }
 
@@ -56,8 +61,12 @@ impl RequestTemplate {
         let mut id = [0; EventId::CHARS];
         let id = event.id().encode(&mut id);
         let signature = self.signer.sign(id, timestamp, &body).map(HeaderValue::try_from).transpose()?;
+        let trace = TraceContext::of(event);
+        let tracestate = trace.and_then(|trace| trace.tracestate);
         Ok(Prepared {
             template: self,
+            traceparent: trace.map(|trace| HeaderValue::from_str(trace.traceparent)).transpose()?,
+            tracestate: tracestate.map(HeaderValue::from_str).transpose()?,
             id: HeaderValue::from_str(id)?,
             timestamp: HeaderValue::from(timestamp),
             signature,
@@ -80,6 +89,12 @@ impl Prepared<'_> {
         headers.insert(WEBHOOK_TIMESTAMP, self.timestamp.clone());
         if let Some(signature) = &self.signature {
             headers.insert(WEBHOOK_SIGNATURE, signature.clone());
+        }
+        if let Some(traceparent) = &self.traceparent {
+            headers.insert(TRACEPARENT_HEADER, traceparent.clone());
+        }
+        if let Some(tracestate) = &self.tracestate {
+            headers.insert(TRACESTATE_HEADER, tracestate.clone());
         }
         for (name, value) in &template.headers {
             headers.insert(name, value.clone());

@@ -104,6 +104,20 @@ async fn headers_of_the_subscription_are_sent() {
 }
 
 #[tokio::test]
+async fn an_events_trace_goes_on_with_the_receiver() {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let with = |parent: &str| {
+        let trace = [("traceparent", parent), ("tracestate", "congo=t61rcWkgMzE")];
+        Event { headers: trace.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), ..event() }
+    };
+    let traced = request(&json!({}), &with(parent)).await;
+    assert_eq!(traced.headers["traceparent"], parent);
+    assert_eq!(traced.headers["tracestate"], "congo=t61rcWkgMzE");
+    let wrong = request(&json!({}), &with("no trace")).await;
+    assert!(!wrong.headers.contains_key("traceparent") && !wrong.headers.contains_key("tracestate"));
+}
+
+#[tokio::test]
 async fn every_kind_of_data_has_a_standard_body() {
     let text = Data::text("say \"hi\"\n".to_owned());
     let binary = Data::binary(Bytes::from_static(b"\xff\x00"));

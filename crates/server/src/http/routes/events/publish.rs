@@ -20,6 +20,7 @@ use http::{HeaderMap, Response, StatusCode};
 use super::idempotency_key;
 use super::receipts;
 use super::refusals;
+use super::trace;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
@@ -52,6 +53,7 @@ pub(crate) async fn publish(
     if let Some(key) = key {
         idempotency_key::apply(key, &mut events, is_batch)?;
     }
+    trace::apply(&parts.headers, &mut events);
     let receipts = shared.publisher.publish(events).await.map_err(|error| refusals::of_publishing(&error))?;
     let mut response = Response::new(Body::full(receipts::render(&receipts, is_batch)));
     *response.status_mut() = StatusCode::CREATED;
