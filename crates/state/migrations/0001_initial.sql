@@ -70,3 +70,16 @@ CREATE TABLE attempts (
     response_truncated INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX attempts_by_subscription ON attempts (subscription_id, id);
+
+-- Who may use the front doors. The keys themselves are nowhere: only their hashes.
+CREATE TABLE api_keys (
+    id                  TEXT    PRIMARY KEY,
+    secret_hash         BLOB    NOT NULL UNIQUE CHECK (length(secret_hash) = 32),
+    tenant              TEXT    NOT NULL,
+    name                TEXT    NOT NULL,
+    scopes              TEXT    NOT NULL, -- names with spaces between
+    created_at_micros   INTEGER NOT NULL,
+    expires_at_micros   INTEGER,
+    last_used_at_micros INTEGER,
+    revoked_at_micros   INTEGER
+) STRICT, WITHOUT ROWID;

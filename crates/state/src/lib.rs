@@ -10,6 +10,7 @@
 //!
 //! [`Subscription`] is the declaration as a person writes it: the configuration file and the store use the same type.
 
+mod api_keys;
 mod delivery_state;
 mod error;
 mod open;
@@ -21,6 +22,7 @@ mod state;
 mod subscription;
 mod writer;
 
+pub use api_keys::ApiKeyRecord;
 pub use delivery_state::DeliveryState;
 pub use error::{OpenError, StateError};
 pub use open::{LogIdentity, OpenMode};

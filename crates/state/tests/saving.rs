@@ -5,8 +5,9 @@
 mod support;
 
 use bytes::Bytes;
+use eventrelay_event::Tenant;
 use eventrelay_state::{
-    AttemptOutcome, AttemptRecord, DeadLetter, DeliveryState, Lifecycle, Retrying, StateError,
+    ApiKeyRecord, AttemptOutcome, AttemptRecord, DeadLetter, DeliveryState, Lifecycle, Retrying, StateError,
 };
 use support::{EMPTY_LOG, Home, checkpoint, declare, log_up_to, spec};
 
@@ -166,4 +167,33 @@ async fn what_became_of_an_event_is_told_from_cursors_and_exceptions() {
     }
     let reason = "gave up".to_owned();
     assert_eq!(state_of(5), DeliveryState::Dead { attempts: 12, dead_at_micros: 2, reason });
+}
+
+#[tokio::test]
+async fn api_keys_are_kept_by_their_hash_and_a_revocation_survives() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let key = |id: &str, hash: u8| ApiKeyRecord {
+        id: id.to_owned(),
+        secret_hash: [hash; 32],
+        tenant: Tenant::default(),
+        name: "the shop".to_owned(),
+        scopes: vec!["publish".to_owned(), "read".to_owned()],
+        created_at_micros: 1,
+        expires_at_micros: Some(9),
+        last_used_at_micros: None,
+        revoked_at_micros: None,
+    };
+    state.create_api_key(key("a", 1)).await.unwrap();
+    state.create_api_key(key("b", 2)).await.unwrap();
+    assert!(state.create_api_key(key("c", 2)).await.is_err(), "two keys cannot be one");
+    assert!(state.revoke_api_key("a".to_owned(), 7).await.unwrap());
+    assert!(!state.revoke_api_key("a".to_owned(), 8).await.unwrap(), "it was revoked before");
+    assert!(!state.revoke_api_key("x".to_owned(), 8).await.unwrap());
+    state.note_api_keys_used(vec![("b".to_owned(), 5)]).await.unwrap();
+    drop(state); // as a killed process leaves it
+    let state = home.open(EMPTY_LOG).unwrap();
+    let revoked = ApiKeyRecord { revoked_at_micros: Some(7), ..key("a", 1) };
+    let used = ApiKeyRecord { last_used_at_micros: Some(5), ..key("b", 2) };
+    assert_eq!(state.api_keys().unwrap(), [revoked, used]);
 }
