@@ -1,5 +1,6 @@
 //! The front doors: how producers and people reach the relay. [`http`] for now.
 
+pub mod auth;
 pub mod http;
 
 mod deliveries;

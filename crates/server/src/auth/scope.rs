@@ -1,0 +1,95 @@
+//! What a key may do.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// One kind of thing that a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Scope {
+    /// Publish events.
+    Publish = 1,
+    /// Read events and what became of them.
+    Read = 2,
+    /// Change the tenant's subscriptions.
+    Manage = 4,
+    /// Everything, for every tenant: keys, metrics, health in full.
+    Admin = 8,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Publish, Self::Read, Self::Manage, Self::Admin];
+
+    /// The stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Read => "read",
+            Self::Manage => "manage",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// A name that no scope has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a scope is publish, read, manage or admin")]
+pub struct UnknownScope;
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(name: &str) -> Result<Self, UnknownScope> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name).ok_or(UnknownScope)
+    }
+}
+
+/// A set of scopes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// Everything.
+    pub const ALL: Self = Self(Scope::Admin as u8);
+
+    /// Whether it allows something; `admin` allows everything.
+    #[must_use]
+    pub fn allow(self, scope: Scope) -> bool {
+        self.0 & (scope as u8 | Scope::Admin as u8) != 0
+    }
+
+    /// The names of those in it.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Scope::ALL.into_iter().filter(move |scope| self.0 & *scope as u8 != 0).map(Scope::name)
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |set, scope| set | scope as u8))
+    }
+}
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_allows_what_is_in_it_and_admin_everything() {
+        let reader: Scopes = ["read", "publish"].into_iter().map(|name| name.parse().unwrap()).collect();
+        assert!(reader.allow(Scope::Read) && reader.allow(Scope::Publish));
+        assert!(!reader.allow(Scope::Manage) && !reader.allow(Scope::Admin));
+        assert_eq!(reader.names().collect::<Vec<_>>(), ["publish", "read"]);
+        assert!(Scope::ALL.into_iter().all(|scope| Scopes::ALL.allow(scope)));
+        assert!(!Scopes::from_iter([]).allow(Scope::Read));
+        assert_eq!("root".parse::<Scope>(), Err(UnknownScope));
+    }
+}
