@@ -25,6 +25,11 @@ pub(crate) enum Command {
     Publish(PublishArguments),
     /// Follow the events of a running server
     Tail(TailArguments),
+    /// Make, list and revoke API keys
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// Examine or mend the log of a data directory, while no server runs on it
     Log {
         #[command(subcommand)]
@@ -159,6 +164,60 @@ impl std::fmt::Display for TailStart {
             Self::Offset(offset) => write!(f, "{offset}"),
         }
     }
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+All but `generate` ask a running server, which wants a key with the scope `admin` in EVENTRELAY_API_KEY where auth.required
+is set.")]
+pub(crate) enum KeysCommand {
+    /// Make a key and print it, this once
+    Create(CreateKeyArguments),
+    /// List the keys: whose they are and what they may do, not what they say
+    List(ListKeysArguments),
+    /// End a key for good, at once
+    Revoke(RevokeKeyArguments),
+    /// Print a key for auth.bootstrap_key_file; asks no server
+    Generate,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateKeyArguments {
+    /// What to call it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// What it may do: publish, read, manage, admin
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', required = true)]
+    pub(crate) scopes: Vec<String>,
+    /// Whose events it is for
+    #[arg(long, value_name = "TENANT", default_value = "default")]
+    pub(crate) tenant: String,
+    /// When it ends by itself, in seconds from now [default: never]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) expires_in_seconds: Option<u64>,
+    /// Print the server's whole answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListKeysArguments {
+    /// Print the server's whole answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeKeyArguments {
+    /// The key's id, as `list` shows it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
 }
 
 #[derive(Debug, Subcommand)]

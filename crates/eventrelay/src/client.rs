@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Pool;
@@ -22,6 +22,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer that is taken: the receipts of the largest batch fit.
 const ANSWER_LIMIT_BYTES: usize = 256 << 20;
 
+/// The variable with the API key: not a flag, for a command line can be seen by everybody on the machine.
+pub(crate) const API_KEY_VARIABLE: &str = "EVENTRELAY_API_KEY";
 /// The header that names a publish.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -29,6 +31,8 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 pub(crate) struct Client {
     pool: Pool<HttpConnector, Full<Bytes>>,
     base: Uri,
+    /// Shown with every request.
+    api_key: Option<HeaderValue>,
 }
 
 /// Why there is no answer.
@@ -88,10 +92,11 @@ impl Client {
         if base.scheme_str() != Some("http") || base.authority().is_none() {
             return Err(usage("expected http://HOST:PORT (the server speaks plain HTTP on loopback)"));
         }
+        let api_key = std::env::var(API_KEY_VARIABLE).ok().map(|key| bearer(&key)).transpose()?;
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
-        Ok(Self { pool: Pool::builder(TokioExecutor::new()).build(connector), base })
+        Ok(Self { pool: Pool::builder(TokioExecutor::new()).build(connector), base, api_key })
     }
 
     /// Sends a body and takes the whole answer.
@@ -111,6 +116,11 @@ impl Client {
     /// Asks for a page.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, ClientError> {
         self.in_time(Request::get(self.url(path)?), Bytes::new()).await
+    }
+
+    /// Asks for something to be removed.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, ClientError> {
+        self.in_time(Request::delete(self.url(path)?), Bytes::new()).await
     }
 
     /// Asks for a body without end, and gives it back as it comes.
@@ -138,6 +148,10 @@ impl Client {
         request: http::request::Builder,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
+        let request = match &self.api_key {
+            Some(key) => request.header(header::AUTHORIZATION, key),
+            None => request,
+        };
         let request = request.body(Full::new(body)).map_err(|error| self.unreachable(error.to_string()))?;
         self.pool.request(request).await.map_err(|error| {
             let why = root_cause(&error);
@@ -157,6 +171,14 @@ impl Client {
         let url = format!("{}{path}", self.base.to_string().trim_end_matches('/'));
         url.parse().map_err(|error| self.unreachable(format!("{error}")))
     }
+}
+
+/// A key as the header that shows it; kept out of all that is printed.
+fn bearer(key: &str) -> Result<HeaderValue, Failure> {
+    let malformed = |_| Failure::usage(format!("{API_KEY_VARIABLE} does not hold an API key"));
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim())).map_err(malformed)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// `Retry-After` in seconds; the form with a date is left to the caller's own pace.

@@ -90,11 +90,12 @@ fn exit_of(error: &StartError) -> Exit {
             StateError::Io { .. } | StateError::Sqlite { .. } => Exit::Unexpected,
         },
         StartError::Subscriptions(ReconcileError::State(_)) => Exit::Unexpected,
-        StartError::Subscriptions(_) | StartError::Sink { .. } | StartError::Http(BindError::Options(_)) => {
-            Exit::Usage
-        }
+        StartError::Subscriptions(_)
+        | StartError::Sink { .. }
+        | StartError::BootstrapKey { .. }
+        | StartError::Http(BindError::Options(_)) => Exit::Usage,
         StartError::Http(BindError::Listen { .. }) => Exit::CannotListen,
-        StartError::Engine(_) | StartError::CutShort => Exit::Unexpected,
+        StartError::Engine(_) | StartError::ApiKeys(_) | StartError::CutShort => Exit::Unexpected,
     }
 }
 

@@ -20,7 +20,7 @@ mod config;
 mod relay;
 
 pub use config::{
-    Config, ConfigError, DEFAULT_TOML, Delivery, Egress, HttpOverrides, LevelError, Log, LogFormat,
+    Auth, Config, ConfigError, DEFAULT_TOML, Delivery, Egress, HttpOverrides, LevelError, Log, LogFormat,
     LogRotation, LogSync, LogWriteMode, Logging, LoggingOverrides, Overrides, Problem, Publish, Sources,
 };
 pub use relay::{Drained, Relay, StartError, StartOptions};

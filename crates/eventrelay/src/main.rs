@@ -33,6 +33,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Publish(arguments) => commands::publish::run(arguments),
         Command::Tail(arguments) => commands::tail::run(&arguments),
+        Command::Keys { command } => commands::keys::run(command),
         Command::Log { command: LogCommand::Verify(arguments) } => commands::log::verify(&arguments),
         Command::Log { command: LogCommand::Inspect(arguments) } => commands::log::inspect(&arguments),
         Command::Log { command: LogCommand::Repair(arguments) } => commands::log::repair(&arguments),

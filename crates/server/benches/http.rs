@@ -19,8 +19,10 @@ use eventrelay_event::StoredEvent;
 use eventrelay_ingest::{PublishLimits, Publisher, PublisherMetrics};
 use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
+use eventrelay_server::auth::ApiKeys;
 use eventrelay_server::http::{HttpMetrics, HttpServer, ServerOptions, Services};
 use eventrelay_server::{DeliveriesUnreadable, Delivery, SubscriptionHealth, SubscriptionsHealth};
+use eventrelay_state::{LogIdentity, OpenMode, State};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -89,7 +91,14 @@ async fn start_server(directory: &std::path::Path) -> SocketAddr {
         enable_noop_route: true,
         ..ServerOptions::default()
     };
+    let identity = LogIdentity { log_id: log.id().0, oldest_offset: 0, end_offset: 0 };
+    let state_path = directory.join("state.db");
+    let api_keys = tokio::task::spawn_blocking(move || {
+        let state = State::open(&state_path, identity, OpenMode::Normal).unwrap();
+        ApiKeys::open(state, false, None).unwrap()
+    });
     let services = Services {
+        api_keys: Arc::new(api_keys.await.unwrap()),
         publisher: Arc::new(Publisher::new(
             log.clone(),
             PublishLimits::default(),

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod config;
+pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod publish;
 pub(crate) mod serve;

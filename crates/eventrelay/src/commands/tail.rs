@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -17,6 +17,8 @@ use crate::commands;
 use crate::exit::{Exit, Failure};
 use crate::stdout::{self, Reader};
 
+/// Where a stream begins.
+const NEXT_OFFSET: HeaderName = HeaderName::from_static("x-next-offset");
 /// The pause before a broken connection is made again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// The server says that it is alive more often than this.
@@ -31,18 +33,15 @@ pub(crate) fn run(arguments: &TailArguments) -> Result<(), Failure> {
 }
 
 async fn follow(client: &Client, start: TailStart, count: Option<u64>) -> Result<(), Failure> {
-    let from = match start {
-        // As an offset, so that what happens while a connection is made again is not missed.
-        TailStart::Latest => TailStart::Offset(durable_offset(client).await?),
-        TailStart::Earliest | TailStart::Offset(_) => start,
-    };
-    let mut tail = Tail { from, left: count };
+    let mut tail = Tail { from: start, left: count };
     let mut connected_before = false;
     while tail.left != Some(0) {
         let path = format!("/v1/events/stream?from={}", tail.from);
         match client.follow(&path).await {
             Ok(response) if response.status().is_success() => {
                 connected_before = true;
+                // As an offset, so that what happens while a connection is made again is not missed.
+                tail.from = TailStart::Offset(next_offset(&response)?);
                 if tail.print(response.into_body()).await? == Reader::Gone {
                     return Ok(());
                 }
@@ -63,13 +62,12 @@ async fn follow(client: &Client, start: TailStart, count: Option<u64>) -> Result
     Ok(())
 }
 
-/// Where the log ends now, as the server's health has it.
-async fn durable_offset(client: &Client) -> Result<u64, Failure> {
-    let answer = client.get("/health").await?;
-    let health: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    health["components"]["log"]["durable_offset"]
-        .as_u64()
-        .ok_or_else(|| Failure::unexpected("this server does not say where its log ends: is it EventRelay?"))
+/// Where a stream begins, as the server says in its head.
+fn next_offset(response: &Response<Incoming>) -> Result<u64, Failure> {
+    let offset = response.headers().get(NEXT_OFFSET).and_then(|value| value.to_str().ok()?.parse().ok());
+    offset.ok_or_else(|| {
+        Failure::unexpected("this server does not say where its stream begins: is it EventRelay?")
+    })
 }
 
 /// What is still to be printed.

@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 
 pub use level::LevelError;
 pub use load::{ConfigError, HttpOverrides, LoggingOverrides, Overrides, Problem, Sources};
-pub use sections::{Delivery, Egress, Log, LogFormat, LogRotation, LogSync, LogWriteMode, Logging, Publish};
+pub use sections::{
+    Auth, Delivery, Egress, Log, LogFormat, LogRotation, LogSync, LogWriteMode, Logging, Publish,
+};
 
 /// Every key with its default, commented. What `eventrelay config default` prints.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -39,6 +41,8 @@ pub struct Config {
     pub publish: Publish,
     /// The HTTP front door.
     pub http: ServerOptions,
+    /// Who may use the front doors.
+    pub auth: Auth,
     /// The dispatchers.
     pub delivery: Delivery,
     /// What sinks may connect to.
@@ -57,6 +61,7 @@ impl Default for Config {
             log: Log::default(),
             publish: Publish::default(),
             http: ServerOptions::default(),
+            auth: Auth::default(),
             delivery: Delivery::default(),
             egress: Egress::default(),
             logging: Logging::default(),

@@ -110,6 +110,17 @@ impl Default for Publish {
     }
 }
 
+/// `[auth]`: who may use the front doors.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Whether everybody has to show an API key. Off, the front doors listen on loopback only, and who comes without a key
+    /// speaks for the default tenant and may do everything.
+    pub required: bool,
+    /// A file that holds an API key which may do everything, to make the others with. None: there is no such key.
+    pub bootstrap_key_file: Option<PathBuf>,
+}
+
 /// `[delivery]`: the dispatchers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -100,10 +100,10 @@ fn publish(config: &Config, problems: &mut Problems) {
 
 fn http(config: &Config, problems: &mut Problems) {
     let listen = config.http.listen;
-    if !listen.ip().is_loopback() {
+    if !listen.ip().is_loopback() && !config.auth.required {
         let why = format!(
-            "{listen} can be reached from other machines, and there are no API keys yet to tell who may publish; \
-             listen on a loopback address such as 127.0.0.1:8080, with a proxy that authenticates before it"
+            "{listen} can be reached from other machines, and no API keys are asked for; set auth.required, or listen on \
+             a loopback address such as 127.0.0.1:8080"
         );
         refuse(problems, "http.listen", why);
     }

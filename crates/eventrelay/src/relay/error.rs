@@ -1,9 +1,11 @@
 //! Why a relay does not start.
 
+use std::path::PathBuf;
+
 use eventrelay_delivery::EngineError;
 use eventrelay_server::http::BindError;
 use eventrelay_sinks::SinkError;
-use eventrelay_state::ReconcileError;
+use eventrelay_state::{ReconcileError, StateError};
 
 /// Why a relay does not start. Each part's own error says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,17 @@ pub enum StartError {
     /// The front door does not open.
     #[error(transparent)]
     Http(#[from] BindError),
+    /// The API keys cannot be read.
+    #[error("cannot read the API keys: {0}")]
+    ApiKeys(#[from] StateError),
+    /// The file with the first API key cannot be used.
+    #[error("auth.bootstrap_key_file: {}: {why}", path.display())]
+    BootstrapKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The runtime is ending.
     #[error("the start was cut short")]
     CutShort,

@@ -14,17 +14,20 @@ pub(crate) mod settings;
 mod stores;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use eventrelay_delivery::{Engine, EngineOptions, resolve_start};
 use eventrelay_ingest::{Publisher, PublisherMetrics};
+use eventrelay_server::auth::{ApiKey, ApiKeys};
 use eventrelay_server::http::{HttpMetrics, HttpServer, Services};
 use eventrelay_sinks::Sink;
 use eventrelay_state::{Subscription, SubscriptionRecord};
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use crate::Config;
 use health::EngineHealth;
@@ -48,6 +51,7 @@ pub struct Relay {
     stores: Stores,
     engine: Arc<Engine>,
     publisher: Arc<Publisher>,
+    api_keys: Arc<ApiKeys>,
     http_address: SocketAddr,
     /// The front door's one task; its end is the front door's.
     http: JoinSet<eventrelay_server::http::Drained>,
@@ -85,7 +89,7 @@ impl Relay {
         let stores = Stores::open(&config, options.create_missing_state).await?;
         let started = start_on(&stores, &config, options.registry).await;
         match started {
-            Ok(Started { engine, publisher, server, http_address }) => {
+            Ok(Started { engine, publisher, api_keys, server, http_address }) => {
                 let (stop_http, stopped) = oneshot::channel();
                 let mut http = JoinSet::new();
                 http.spawn(server.run(async {
@@ -93,7 +97,16 @@ impl Relay {
                     let _ = stopped.await;
                 }));
                 let shutdown_timeout = Duration::from_millis(config.delivery.shutdown_timeout_ms);
-                Ok(Self { stores, engine, publisher, http_address, http, stop_http, shutdown_timeout })
+                Ok(Self {
+                    stores,
+                    engine,
+                    publisher,
+                    api_keys,
+                    http_address,
+                    http,
+                    stop_http,
+                    shutdown_timeout,
+                })
             }
             Err(error) => {
                 stores.close().await;
@@ -124,7 +137,7 @@ impl Relay {
     /// Takes no more connections, finishes the requests and then the deliveries that are in flight, each within its
     /// timeout, and closes the state and the log.
     pub async fn shutdown(self) -> Drained {
-        let Self { stores, engine, mut http, stop_http, shutdown_timeout, .. } = self;
+        let Self { stores, engine, api_keys, mut http, stop_http, shutdown_timeout, .. } = self;
         let mut drained = Drained::default();
         // An error means that the server has ended already.
         let _ = stop_http.send(());
@@ -139,6 +152,9 @@ impl Relay {
         let report = engine.shutdown(shutdown_timeout).await;
         drained.unfinished_calls = report.unfinished_calls;
         drained.unsaved_subscriptions = report.unsaved_subscriptions;
+        if let Err(error) = api_keys.save_usage().await {
+            tracing::warn!(%error, "when API keys were last used could not be saved");
+        }
         drained.failed |= !stores.close().await;
         drained
     }
@@ -148,6 +164,7 @@ impl Relay {
 struct Started {
     engine: Arc<Engine>,
     publisher: Arc<Publisher>,
+    api_keys: Arc<ApiKeys>,
     server: HttpServer,
     http_address: SocketAddr,
 }
@@ -170,7 +187,9 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
 
     let publisher =
         Arc::new(Publisher::new(log.clone(), settings::publish_limits(config), publisher_metrics));
+    let api_keys = open_api_keys(stores, config).await?;
     let services = Services {
+        api_keys: Arc::clone(&api_keys),
         publisher: Arc::clone(&publisher),
         log,
         subscriptions: Arc::new(EngineHealth(Arc::clone(&engine))),
@@ -178,12 +197,28 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
         metrics: http_metrics,
     };
     match HttpServer::bind(&config.http, services) {
-        Ok((server, http_address)) => Ok(Started { engine, publisher, server, http_address }),
+        Ok((server, http_address)) => Ok(Started { engine, publisher, api_keys, server, http_address }),
         Err(error) => {
             engine.shutdown(Duration::from_millis(config.delivery.shutdown_timeout_ms)).await;
             Err(error.into())
         }
     }
+}
+
+/// The keys that are stored, and the one in the file that the configuration names.
+async fn open_api_keys(stores: &Stores, config: &Config) -> Result<Arc<ApiKeys>, StartError> {
+    let (state, auth) = (stores.state.clone(), config.auth.clone());
+    let open = move || {
+        let bootstrap = auth.bootstrap_key_file.as_deref().map(read_key).transpose()?;
+        Ok(Arc::new(ApiKeys::open(state, auth.required, bootstrap.as_ref())?))
+    };
+    tokio::task::spawn_blocking(open).await.map_err(|_| StartError::CutShort)?
+}
+
+fn read_key(path: &Path) -> Result<ApiKey, StartError> {
+    let failed = |why: String| StartError::BootstrapKey { path: path.to_owned(), why };
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?);
+    ApiKey::parse(text.trim()).map_err(|error| failed(error.to_string()))
 }
 
 /// Brings the stored subscriptions in line with the declared ones.

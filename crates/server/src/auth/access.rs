@@ -46,6 +46,12 @@ impl Access {
         self.scopes.allow(scope)
     }
 
+    /// Whether there is a key behind it, which can expire or be revoked.
+    #[must_use]
+    pub fn can_end(&self) -> bool {
+        self.grant.is_some()
+    }
+
     /// Whether the key behind it is still good: what goes on for long asks again.
     #[must_use]
     pub fn is_valid(&self, now_micros: u64) -> bool {

@@ -15,5 +15,6 @@ mod scope;
 
 pub use access::Access;
 pub use api_key::{ApiKey, NotAnApiKey};
+pub(crate) use api_keys::now_micros;
 pub use api_keys::{ApiKeys, AuthError, NewApiKey};
 pub use scope::{Scope, Scopes, UnknownScope};

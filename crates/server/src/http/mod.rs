@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `POST /v1/events` | publish: see [`routes::events`] |
 //! | `GET /v1/events/{id}` | one event |
+//! | `GET /v1/events/{id}/status` | what became of it |
 //! | `GET /v1/events/stream` | the log as it grows: see [`routes::stream`] |
+//! | `/v1/keys` | API keys: see [`routes::keys`] |
 //! | `GET /health`, `/healthz`, `/readyz` | see [`routes::health`] |
 //! | `GET /metrics` | OpenMetrics text |
 //!
@@ -14,12 +16,13 @@
 //! server      accepts, admits (admission), owns the connections' tasks
 //! connection  picks the protocol, runs hyper, drains
 //! gate        under hyper: strict framing, deadlines, closing
-//! service     above hyper: guard, route, upload, routes/*, problem
+//! service     above hyper: route, guard, authentication, upload, routes/*, problem
 //! ```
 //!
 //! Every limit is in [`ServerOptions`].
 
 mod admission;
+mod authentication;
 mod body;
 mod connection;
 mod gate;

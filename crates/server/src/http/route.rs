@@ -14,6 +14,9 @@ pub(crate) enum Route {
     Live,
     Ready,
     Metrics,
+    CreateKey,
+    ListKeys,
+    RevokeKey,
     Noop,
     /// A resource that exists, with a method that it does not have.
     WrongMethod,
@@ -26,7 +29,7 @@ pub(crate) enum Route {
 /// What a path and a method lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target<'a> {
-    /// A route, with the event's id for [`Route::Find`] and [`Route::Status`].
+    /// A route, with the id of what it is about.
     Route(Route, &'a str),
     /// The methods that the resource has.
     WrongMethod(&'static str),
@@ -34,9 +37,10 @@ pub(crate) enum Target<'a> {
 }
 
 const EVENTS: &str = "/v1/events";
+const KEYS: &str = "/v1/keys";
 
 impl Route {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Publish,
         Self::Find,
         Self::Status,
@@ -45,6 +49,9 @@ impl Route {
         Self::Live,
         Self::Ready,
         Self::Metrics,
+        Self::CreateKey,
+        Self::ListKeys,
+        Self::RevokeKey,
         Self::Noop,
         Self::WrongMethod,
         Self::Unknown,
@@ -62,6 +69,8 @@ impl Route {
             Self::Live => "/healthz",
             Self::Ready => "/readyz",
             Self::Metrics => "/metrics",
+            Self::CreateKey | Self::ListKeys => KEYS,
+            Self::RevokeKey => "/v1/keys/{id}",
             Self::Noop => "/noop",
             Self::WrongMethod => "wrong_method",
             Self::Unknown => "unknown",
@@ -71,14 +80,16 @@ impl Route {
 
     pub(crate) fn method_label(self) -> &'static str {
         match self {
-            Self::Publish | Self::Noop => "POST",
+            Self::Publish | Self::CreateKey | Self::Noop => "POST",
+            Self::RevokeKey => "DELETE",
             Self::Find
             | Self::Status
             | Self::Stream
             | Self::Health
             | Self::Live
             | Self::Ready
-            | Self::Metrics => "GET",
+            | Self::Metrics
+            | Self::ListKeys => "GET",
             Self::WrongMethod | Self::Unknown | Self::Refused => "other",
         }
     }
@@ -89,21 +100,41 @@ impl<'a> Target<'a> {
     pub(crate) fn find(method: &Method, path: &'a str, noop_enabled: bool) -> Self {
         let route = match path {
             EVENTS => Route::Publish,
+            KEYS => return Self::of_keys(method),
             "/v1/events/stream" => Route::Stream,
             "/health" => Route::Health,
             "/healthz" => Route::Live,
             "/readyz" => Route::Ready,
             "/metrics" => Route::Metrics,
             "/noop" if noop_enabled => Route::Noop,
-            _ => match path.strip_prefix(EVENTS).and_then(|rest| rest.strip_prefix('/')) {
-                Some(rest) => return Self::of_event(method, rest),
-                None => return Self::Unknown,
-            },
+            _ => {
+                return match (below(path, EVENTS), below(path, KEYS)) {
+                    (Some(rest), _) => Self::of_event(method, rest),
+                    (None, Some(id)) => Self::of_key(method, id),
+                    (None, None) => Self::Unknown,
+                };
+            }
         };
         match route {
             Route::Publish | Route::Noop if method == Method::POST => Self::Route(route, ""),
             Route::Publish | Route::Noop => Self::WrongMethod("POST"),
             route => Self::get(method, route, ""),
+        }
+    }
+
+    fn of_keys(method: &Method) -> Self {
+        match *method {
+            Method::POST => Self::Route(Route::CreateKey, ""),
+            Method::GET | Method::HEAD => Self::Route(Route::ListKeys, ""),
+            _ => Self::WrongMethod("GET, HEAD, POST"),
+        }
+    }
+
+    fn of_key(method: &Method, id: &'a str) -> Self {
+        match *method {
+            _ if id.is_empty() || id.contains('/') => Self::Unknown,
+            Method::DELETE => Self::Route(Route::RevokeKey, id),
+            _ => Self::WrongMethod("DELETE"),
         }
     }
 
@@ -127,6 +158,11 @@ impl<'a> Target<'a> {
     }
 }
 
+/// What follows a resource's path and a slash.
+fn below<'a>(path: &'a str, resource: &str) -> Option<&'a str> {
+    path.strip_prefix(resource)?.strip_prefix('/')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +184,11 @@ mod tests {
         assert_eq!(find(Method::GET, "/v1/events/abc/status"), Target::Route(Route::Status, "abc"));
         assert_eq!(find(Method::POST, "/v1/events/abc/status"), Target::WrongMethod("GET, HEAD"));
         assert_eq!(find(Method::GET, "/v1/events/stream"), Target::Route(Route::Stream, ""));
+        assert_eq!(find(Method::POST, "/v1/keys"), Target::Route(Route::CreateKey, ""));
+        assert_eq!(find(Method::GET, "/v1/keys"), Target::Route(Route::ListKeys, ""));
+        assert_eq!(find(Method::PUT, "/v1/keys"), Target::WrongMethod("GET, HEAD, POST"));
+        assert_eq!(find(Method::DELETE, "/v1/keys/key_1"), Target::Route(Route::RevokeKey, "key_1"));
+        assert_eq!(find(Method::GET, "/v1/keys/key_1"), Target::WrongMethod("DELETE"));
         assert_eq!(find(Method::HEAD, "/healthz"), Target::Route(Route::Live, ""));
         for path in [
             "/",

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use eventrelay_event::Tenant;
 use eventrelay_ingest::Publisher;
 use eventrelay_log::Log;
 use http::header::{CONNECTION, EXPECT, HeaderValue};
@@ -13,6 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::authentication::{authorize, scope_of};
 use super::body::Body;
 use super::gate::REFUSED_METHOD;
 use super::guard::HostGuard;
@@ -21,10 +21,11 @@ use super::options::ServerOptions;
 use super::problem::Problem;
 use super::request_id::{RequestIds, X_REQUEST_ID};
 use super::route::{Route, Target};
-use super::routes::{events, health, metrics, stream};
+use super::routes::{events, health, keys, metrics, stream};
 use super::shutdown::Stage;
 use super::state::{ConnectionState, InFlight};
 use super::upload::{Upload, UploadLimits};
+use crate::auth::{Access, ApiKeys};
 use crate::health::SubscriptionsHealth;
 
 /// What the front door leads to.
@@ -33,6 +34,8 @@ pub struct Services {
     pub publisher: Arc<Publisher>,
     /// Where events are read from.
     pub log: Log,
+    /// Tells who may do what.
+    pub api_keys: Arc<ApiKeys>,
     /// Tells how the subscriptions are.
     pub subscriptions: Arc<dyn SubscriptionsHealth>,
     /// What `GET /metrics` shows, complete before the server is bound.
@@ -48,7 +51,7 @@ pub(crate) struct Shared {
     pub(crate) subscriptions: Arc<dyn SubscriptionsHealth>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: HttpMetrics,
-    pub(crate) tenant: Tenant,
+    pub(crate) api_keys: Arc<ApiKeys>,
     pub(crate) stage: watch::Receiver<Stage>,
     /// Places for event streams.
     pub(crate) event_streams: Arc<Semaphore>,
@@ -72,7 +75,7 @@ impl Shared {
             subscriptions: services.subscriptions,
             registry: services.registry,
             metrics: services.metrics,
-            tenant: Tenant::default(),
+            api_keys: services.api_keys,
             stage,
             event_streams: Arc::new(Semaphore::new(options.max_event_streams)),
             guard: HostGuard::new(&options.allowed_hosts),
@@ -131,22 +134,56 @@ async fn handle(
             return (Route::Unknown, Err(problem));
         }
     };
-    if let Err(problem) = shared.guard.check(parts) {
-        return (route, Err(problem));
-    }
-    let handled = match route {
-        Route::Publish => events::publish(shared, parts, upload).await,
-        Route::Find => events::find(shared, parts, id).await,
-        Route::Status => events::status(shared, id).await,
-        Route::Stream => stream::open(shared, parts),
-        Route::Health => Ok(health::health(shared)),
-        Route::Live => Ok(health::live()),
-        Route::Ready => health::ready(shared),
-        Route::Metrics => metrics::show(shared),
-        Route::Noop => upload.read().await.map(|_| no_content()),
-        Route::WrongMethod | Route::Unknown | Route::Refused => Err(Problem::internal("not a route")),
+    let handled = match admit(shared, parts, route) {
+        Err(problem) => Err(problem),
+        Ok(None) => open(shared, route),
+        Ok(Some(access)) => serve(shared, parts, upload, route, id, &access).await,
     };
     (route, handled)
+}
+
+/// What the request may do; none where that is all the same.
+fn admit(shared: &Shared, parts: &Parts, route: Route) -> Result<Option<Access>, Problem> {
+    // Who has to show a key cannot be a web page that came by: it knows none.
+    if !shared.api_keys.required() {
+        shared.guard.check(parts)?;
+    }
+    scope_of(route).map(|scope| authorize(shared, parts, scope)).transpose()
+}
+
+/// Answers what is for everybody.
+fn open(shared: &Shared, route: Route) -> Result<Response<Body>, Problem> {
+    match route {
+        Route::Live => Ok(health::live()),
+        Route::Ready => health::ready(shared),
+        _ => Err(Problem::internal("not a route for everybody")),
+    }
+}
+
+/// Answers who may do what the route does.
+async fn serve(
+    shared: &Arc<Shared>,
+    parts: &Parts,
+    upload: &mut Upload<'_>,
+    route: Route,
+    id: &str,
+    access: &Access,
+) -> Result<Response<Body>, Problem> {
+    match route {
+        Route::Publish => events::publish(shared, access, parts, upload).await,
+        Route::Find => events::find(shared, access, parts, id).await,
+        Route::Status => events::status(shared, access, id).await,
+        Route::Stream => stream::open(shared, access, parts),
+        Route::Health => Ok(health::health(shared)),
+        Route::Metrics => metrics::show(shared),
+        Route::CreateKey => keys::create(shared, upload).await,
+        Route::ListKeys => keys::list(shared).await,
+        Route::RevokeKey => keys::revoke(shared, id).await,
+        Route::Noop => upload.read().await.map(|_| no_content()),
+        Route::Live | Route::Ready | Route::WrongMethod | Route::Unknown | Route::Refused => {
+            Err(Problem::internal("not a route for a key"))
+        }
+    }
 }
 
 fn no_content() -> Response<Body> {

@@ -9,6 +9,7 @@ mod deadlines;
 mod framing;
 mod health;
 mod http2;
+mod keys;
 mod refusals;
 mod stream;
 mod support;

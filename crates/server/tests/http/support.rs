@@ -8,10 +8,12 @@ use eventrelay_event::{StoredEvent, Timestamp};
 use eventrelay_ingest::{PublishLimits, Publisher, PublisherMetrics};
 use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
+use eventrelay_server::auth::ApiKeys;
 use eventrelay_server::http::{Drained, HttpMetrics, HttpServer, ServerOptions, Services};
 use eventrelay_server::{
     DeliveriesUnreadable, Delivery, DeliveryState, SubscriptionHealth, SubscriptionsHealth,
 };
+use eventrelay_state::{LogIdentity, OpenMode, State};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,6 +53,7 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) log: Log,
     pub(crate) subscriptions: Arc<FakeSubscriptions>,
+    pub(crate) api_keys: Arc<ApiKeys>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Drained>,
     _directory: tempfile::TempDir,
@@ -62,6 +65,14 @@ impl TestServer {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut ServerOptions)) -> Self {
+        Self::start_asking_for_keys(false, change).await
+    }
+
+    /// A server whose clients have to show keys, if so.
+    pub(crate) async fn start_asking_for_keys(
+        keys_required: bool,
+        change: impl FnOnce(&mut ServerOptions),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut log_options = Options::new(directory.path().to_owned());
         (log_options.segment_bytes, log_options.max_commit_bytes) = (4 << 20, 1 << 20);
@@ -76,7 +87,15 @@ impl TestServer {
         let metrics = HttpMetrics::default();
         metrics.register(&mut registry);
         let subscriptions = Arc::new(FakeSubscriptions::default());
+        let identity = LogIdentity { log_id: log.id().0, oldest_offset: 0, end_offset: 0 };
+        let state_path = directory.path().join("state.db");
+        let api_keys = tokio::task::spawn_blocking(move || {
+            let state = State::open(&state_path, identity, OpenMode::Normal).unwrap();
+            ApiKeys::open(state, keys_required, None).unwrap()
+        });
+        let api_keys = Arc::new(api_keys.await.unwrap());
         let services = Services {
+            api_keys: Arc::clone(&api_keys),
             publisher: Arc::new(Publisher::new(
                 log.clone(),
                 PublishLimits::default(),
@@ -92,7 +111,7 @@ impl TestServer {
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
-        Self { address, log, subscriptions, stop: Some(stop), running, _directory: directory }
+        Self { address, log, subscriptions, api_keys, stop: Some(stop), running, _directory: directory }
     }
 
     pub(crate) async fn connect(&self) -> Client {
@@ -218,6 +237,12 @@ impl Client {
             let text = String::from_utf8_lossy(&self.received).into_owned();
             assert!(self.fill().await > 0, "the connection ended before its answer, after {text:?}");
         }
+    }
+
+    /// Reads until the server closes or a chunked answer ends.
+    pub(crate) async fn until_closed_or_chunk_end(&mut self) -> Vec<u8> {
+        while !self.received.ends_with(b"0\r\n\r\n") && self.fill().await > 0 {}
+        std::mem::take(&mut self.received)
     }
 
     /// Waits until the server closes, and gives what it still said.

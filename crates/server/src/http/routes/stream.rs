@@ -7,7 +7,7 @@
 //! server is still there.
 //!
 //! This is for looking, and keeps no cursor: who must not miss an event subscribes. A reader that takes nothing for
-//! `write_timeout_ms` is cut off. When retention overtakes the stream, or the log is damaged there, it ends.
+//! `write_timeout_ms` is cut off. A stream shows the events of its key's tenant, and ends with its key. When retention overtakes the stream, or the log is damaged there, it ends.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,13 +15,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use eventrelay_event::{StoredEvent, Tenant, native};
+use eventrelay_event::{StoredEvent, native};
 use eventrelay_log::{Frame, Log};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
 
+use crate::auth::{Access, now_micros};
 use crate::http::body::{Body, ByteStream};
 use crate::http::metrics::HttpMetrics;
 use crate::http::problem::Problem;
@@ -30,8 +32,13 @@ use crate::http::shutdown::Stage;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// Says in the answer's head where the stream begins, for those who asked for `latest`.
+const NEXT_OFFSET: HeaderName = HeaderName::from_static("x-next-offset");
+
 /// What is written is handed on when it reaches this size.
 const CHUNK_BYTES: usize = 32 * 1024;
+/// How often a stream asks whether its key is still good.
+const RECHECK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -83,7 +90,7 @@ impl Format {
 ///
 /// # Errors
 /// 400 for a start that is none, 410 for one that retention has let go, 503 when too many streams are open.
-pub(crate) fn open(shared: &Arc<Shared>, parts: &Parts) -> Result<Response<Body>, Problem> {
+pub(crate) fn open(shared: &Arc<Shared>, access: &Access, parts: &Parts) -> Result<Response<Body>, Problem> {
     let next = start(shared, parts)?;
     let Ok(place) = Arc::clone(&shared.event_streams).try_acquire_owned() else {
         let title = "Too many event streams are open";
@@ -93,18 +100,20 @@ pub(crate) fn open(shared: &Arc<Shared>, parts: &Parts) -> Result<Response<Body>
     let format = Format::of(parts);
     let tail = Tail {
         log: shared.log.clone(),
-        tenant: shared.tenant.clone(),
+        access: access.clone(),
         next,
         format,
         durable: shared.log.watch_durable_offset(),
         stage: shared.stage.clone(),
         heartbeat: Duration::from_millis(shared.options.event_stream_heartbeat_ms),
+        said_something: Instant::now(),
         _open: OpenStream::new(&shared.metrics, place),
     };
     let mut response = Response::new(Body::stream(TailStream { step: Some(Box::pin(tail.step())) }));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(NEXT_OFFSET, HeaderValue::from(next));
     Ok(response)
 }
 
@@ -159,40 +168,52 @@ impl Drop for OpenStream {
 enum Wake {
     Events,
     Heartbeat,
+    /// Time to ask whether the key is still good.
+    Recheck,
     End,
 }
 
 /// A reader of the log that is on its way.
 struct Tail {
     log: Log,
-    tenant: Tenant,
+    access: Access,
     /// The next offset to show.
     next: u64,
     format: Format,
     durable: watch::Receiver<u64>,
     stage: watch::Receiver<Stage>,
     heartbeat: Duration,
+    said_something: Instant,
     _open: OpenStream,
 }
 
 impl Tail {
     /// Waits for something to say; nothing when the stream ends.
     async fn step(mut self) -> Option<(Bytes, Self)> {
-        loop {
+        while self.access.is_valid(now_micros()) {
             let mut out = Vec::new();
             while out.len() < CHUNK_BYTES && self.next < self.log.durable_offset() {
                 let frame = self.read().await?;
                 self.write(&frame, &mut out)?;
             }
             if !out.is_empty() {
-                return Some((Bytes::from(out), self));
+                return Some(self.say(Bytes::from(out)));
             }
             match self.wait().await {
-                Wake::Events => {}
-                Wake::Heartbeat => return Some((self.format.heartbeat(), self)),
+                Wake::Events | Wake::Recheck => {}
+                Wake::Heartbeat => {
+                    let heartbeat = self.format.heartbeat();
+                    return Some(self.say(heartbeat));
+                }
                 Wake::End => return None,
             }
         }
+        None
+    }
+
+    fn say(mut self, bytes: Bytes) -> (Bytes, Self) {
+        self.said_something = Instant::now();
+        (bytes, self)
     }
 
     /// Waits until there is more, or it is time for a sign of life.
@@ -203,7 +224,8 @@ impl Tail {
                 if moved.is_ok() { Wake::Events } else { Wake::End }
             }
             _ = self.stage.wait_for(|stage| *stage != Stage::Running) => Wake::End,
-            () = tokio::time::sleep(self.heartbeat) => Wake::Heartbeat,
+            () = tokio::time::sleep_until(self.said_something + self.heartbeat) => Wake::Heartbeat,
+            () = tokio::time::sleep(RECHECK), if self.access.can_end() => Wake::Recheck,
         }
     }
 
@@ -229,7 +251,9 @@ impl Tail {
     fn write(&mut self, frame: &Frame, out: &mut Vec<u8>) -> Option<()> {
         for record in frame.records_from(self.next) {
             match StoredEvent::decode(record.offset, record.append_time_micros, record.payload) {
-                Ok(event) if event.tenant() == self.tenant.as_str() => self.format.write(&event, out),
+                Ok(event) if event.tenant() == self.access.tenant().as_str() => {
+                    self.format.write(&event, out);
+                }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::error!(%error, "an event stream ends");

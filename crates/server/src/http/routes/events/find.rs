@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::refusals;
+use crate::auth::Access;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
@@ -18,8 +19,13 @@ const CLOUD_EVENT: &str = "application/cloudevents+json";
 ///
 /// # Errors
 /// 404 when there is none, 503 when it cannot be read.
-pub(crate) async fn find(shared: &Shared, parts: &Parts, id: &str) -> Result<Response<Body>, Problem> {
-    let event = stored(shared, id).await?;
+pub(crate) async fn find(
+    shared: &Shared,
+    access: &Access,
+    parts: &Parts,
+    id: &str,
+) -> Result<Response<Body>, Problem> {
+    let event = stored(shared, access, id).await?;
     Ok(show(&event, accepts_cloud_events(&parts.headers)))
 }
 
@@ -27,10 +33,10 @@ pub(crate) async fn find(shared: &Shared, parts: &Parts, id: &str) -> Result<Res
 ///
 /// # Errors
 /// 404 when there is none, 503 when it cannot be read.
-pub(super) async fn stored(shared: &Shared, id: &str) -> Result<StoredEvent, Problem> {
+pub(super) async fn stored(shared: &Shared, access: &Access, id: &str) -> Result<StoredEvent, Problem> {
     let absent = || Problem::new(StatusCode::NOT_FOUND, "event_not_found", "There is no such event");
     let id: EventId = id.parse().map_err(|_| absent())?;
-    let found = shared.publisher.find(id, &shared.tenant).await;
+    let found = shared.publisher.find(id, access.tenant()).await;
     found.map_err(|error| refusals::of_finding(&error))?.ok_or_else(absent)
 }
 

@@ -21,6 +21,7 @@ use super::idempotency_key;
 use super::receipts;
 use super::refusals;
 use super::trace;
+use crate::auth::Access;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
@@ -32,6 +33,7 @@ use crate::http::upload::Upload;
 /// Whatever is wrong with it; then nothing is stored, but for `outcome_unknown`.
 pub(crate) async fn publish(
     shared: &Shared,
+    access: &Access,
     parts: &Parts,
     upload: &mut Upload<'_>,
 ) -> Result<Response<Body>, Problem> {
@@ -45,7 +47,7 @@ pub(crate) async fn publish(
     }
     // The reservation of memory must last until the log has copied the events.
     let received = upload.read().await?;
-    let decoded = decode(shared, kind, content_type, &parts.headers, &received.bytes);
+    let decoded = decode(shared, access, kind, content_type, &parts.headers, &received.bytes);
     let DecodedEvents { mut events, is_batch } = decoded.map_err(|error| {
         shared.publisher.metrics().refused(error.code());
         refusals::of_decoding(&error)
@@ -63,12 +65,13 @@ pub(crate) async fn publish(
 
 fn decode(
     shared: &Shared,
+    access: &Access,
     kind: ContentKind,
     content_type: Option<&str>,
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<DecodedEvents, DecodeEventsError> {
-    let (tenant, limits) = (&shared.tenant, &shared.publisher.limits().events);
+    let (tenant, limits) = (access.tenant(), &shared.publisher.limits().events);
     match kind {
         ContentKind::Native | ContentKind::Unsupported => native::decode(body, tenant, limits),
         ContentKind::NativeLines => native::decode_lines(body, tenant, limits),

@@ -17,6 +17,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::find::stored;
+use crate::auth::Access;
 use crate::deliveries::{Delivery, EventStatus};
 use crate::http::body::Body;
 use crate::http::problem::Problem;
@@ -34,8 +35,8 @@ struct Status {
 ///
 /// # Errors
 /// 404 when there is none, 503 when it or what is saved of its deliveries cannot be read.
-pub(crate) async fn status(shared: &Shared, id: &str) -> Result<Response<Body>, Problem> {
-    let event = stored(shared, id).await?;
+pub(crate) async fn status(shared: &Shared, access: &Access, id: &str) -> Result<Response<Body>, Problem> {
+    let event = stored(shared, access, id).await?;
     let (id, offset) = (event.id().to_string(), event.offset());
     let deliveries = deliveries_of(shared, event).await?;
     let status = Status { id, offset, status: EventStatus::of(&deliveries), deliveries };

@@ -1,0 +1,104 @@
+//! Finds the API key of a request, and what it may do.
+//!
+//! A key comes as `Authorization: Bearer <key>` or as `x-api-key: <key>`. Two keys that differ are none.
+
+use http::header::{AUTHORIZATION, HeaderName};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+
+use super::problem::Problem;
+use super::route::Route;
+use super::service::Shared;
+use crate::auth::{Access, AuthError, Scope};
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// What the request may do, if it may do what the route does.
+///
+/// # Errors
+/// 401 `unauthenticated`, 403 `missing_scope`.
+pub(crate) fn authorize(shared: &Shared, parts: &Parts, scope: Scope) -> Result<Access, Problem> {
+    let presented = presented(&parts.headers).map_err(|_| refused(AuthError::Unauthenticated))?;
+    shared.api_keys.authorize(presented, scope).map_err(refused)
+}
+
+/// What a route needs; none: it is for everybody.
+pub(crate) fn scope_of(route: Route) -> Option<Scope> {
+    match route {
+        Route::Publish => Some(Scope::Publish),
+        Route::Find | Route::Status | Route::Stream => Some(Scope::Read),
+        // They show what all tenants do.
+        Route::Health | Route::Metrics | Route::Noop => Some(Scope::Admin),
+        Route::CreateKey | Route::ListKeys | Route::RevokeKey => Some(Scope::Admin),
+        Route::Live | Route::Ready | Route::WrongMethod | Route::Unknown | Route::Refused => None,
+    }
+}
+
+/// Two keys, or one that is no text.
+struct Ambiguous;
+
+fn presented(headers: &HeaderMap) -> Result<Option<&str>, Ambiguous> {
+    let authorization = headers.get_all(AUTHORIZATION).iter().map(|value| {
+        let text = value.to_str().map_err(|_| Ambiguous)?;
+        let (scheme, key) = text.split_once(' ').ok_or(Ambiguous)?;
+        if scheme.eq_ignore_ascii_case("bearer") { Ok(key.trim()) } else { Err(Ambiguous) }
+    });
+    let plain = headers.get_all(X_API_KEY).iter().map(|value| value.to_str().map_err(|_| Ambiguous));
+    let mut found = None;
+    for key in authorization.chain(plain) {
+        let key = key?;
+        if *found.get_or_insert(key) != key {
+            return Err(Ambiguous);
+        }
+    }
+    Ok(found)
+}
+
+fn refused(error: AuthError) -> Problem {
+    match error {
+        AuthError::Unauthenticated => {
+            let title = "An API key is needed";
+            Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", title)
+                .detail("Send one that is good as `Authorization: Bearer <key>` or as `x-api-key: <key>`")
+        }
+        AuthError::MissingScope(scope) => {
+            let title = "The API key is not for this";
+            Problem::new(StatusCode::FORBIDDEN, "missing_scope", title)
+                .detail(format!("It lacks the scope `{}`", scope.name()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn found(headers: &[(HeaderName, &'static str)]) -> Result<Option<String>, ()> {
+        let headers: HeaderMap =
+            headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
+        presented(&headers).map(|key| key.map(str::to_owned)).map_err(|_| ())
+    }
+
+    #[test]
+    fn a_key_is_found_in_either_header() {
+        assert_eq!(found(&[]), Ok(None));
+        for (name, value) in [(AUTHORIZATION, "Bearer k"), (AUTHORIZATION, "bearer  k"), (X_API_KEY, "k")] {
+            assert_eq!(found(&[(name, value)]), Ok(Some("k".to_owned())), "{value}");
+        }
+        assert_eq!(found(&[(AUTHORIZATION, "Bearer k"), (X_API_KEY, "k")]), Ok(Some("k".to_owned())));
+    }
+
+    #[test]
+    fn what_is_not_clearly_one_key_is_none() {
+        for wrong in [
+            vec![(AUTHORIZATION, "Bearer k"), (X_API_KEY, "other")],
+            vec![(X_API_KEY, "k"), (X_API_KEY, "other")],
+            vec![(AUTHORIZATION, "Basic azpw")],
+            vec![(AUTHORIZATION, "k")],
+        ] {
+            assert_eq!(found(&wrong), Err(()), "{wrong:?}");
+        }
+    }
+}
