@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eventrelay_event::rules::EventLimits;
 use eventrelay_event::{Event, EventId, InvalidEvent, StoredEvent};
-use eventrelay_log::{AppendError, AppendedGroup, Group, Log, RecordOutcome, Refusal};
+use eventrelay_log::{AppendError, AppendedGroup, Group, Log, RecordOutcome, Refusal, Ticket};
 use smallvec::SmallVec;
 
 use crate::PublishError;
@@ -43,6 +43,14 @@ pub struct Receipt {
 
 /// One receipt for each event, in the order of the publish.
 pub type Receipts = SmallVec<[Receipt; 1]>;
+
+/// Events that have their place in the log, and are on their way to the disk.
+#[derive(Debug)]
+#[must_use = "what became of the events is told by `Publisher::settle`"]
+pub struct Queued {
+    events: Vec<Event>,
+    ticket: Ticket,
+}
 
 /// Takes events in, exactly once each. Shared by all front doors.
 #[derive(Debug)]
@@ -86,15 +94,43 @@ impl Publisher {
     /// See [`PublishError`]. Nothing is stored, unless it is [`PublishError::OutcomeUnknown`], where that is not known, or
     /// [`PublishError::Unconfirmed`].
     pub async fn publish(&self, events: Vec<Event>) -> Result<Receipts, PublishError> {
-        let published = self.append(&events).await;
-        match &published {
+        let queued = self.queue(events).await?;
+        self.settle(queued).await
+    }
+
+    /// The first half of [`Publisher::publish`]: when it is done, the events have their place in the log, behind all that were
+    /// queued before. So a caller that queues one batch after the other keeps their order, with many of them in flight.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`]; nothing is stored.
+    pub async fn queue(&self, events: Vec<Event>) -> Result<Queued, PublishError> {
+        match self.append(&events).await {
+            Ok(ticket) => Ok(Queued { events, ticket }),
+            Err(error) => {
+                self.metrics.refused(error.code());
+                Err(error)
+            }
+        }
+    }
+
+    /// The second half of [`Publisher::publish`]: waits until the events are on the disk. They are stored without it, too.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`].
+    pub async fn settle(&self, queued: Queued) -> Result<Receipts, PublishError> {
+        let Queued { events, ticket } = queued;
+        let settled = match ticket.await {
+            Ok(appended) => self.confirm_repetitions(&events, &appended).await.map(|()| receipts(&appended)),
+            Err(error) => Err(refused(error)),
+        };
+        match &settled {
             Ok(receipts) => self.metrics.observe(&events, receipts),
             Err(error) => self.metrics.refused(error.code()),
         }
-        published
+        settled
     }
 
-    async fn append(&self, events: &[Event]) -> Result<Receipts, PublishError> {
+    async fn append(&self, events: &[Event]) -> Result<Ticket, PublishError> {
         let group = self.encode(events)?;
         let bytes = group.bytes();
         let limit = self.log.max_group_bytes();
@@ -106,9 +142,7 @@ impl Publisher {
             return Err(PublishError::Overloaded { retry_after: self.limits.queue_wait });
         };
         let reservation = reservation.map_err(refused)?;
-        let appended = self.log.append(reservation, group).await.map_err(refused)?;
-        self.confirm_repetitions(events, &appended).await?;
-        Ok(receipts(&appended))
+        Ok(self.log.append(reservation, group))
     }
 
     /// Checks the events and writes their records.

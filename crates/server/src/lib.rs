@@ -1,8 +1,11 @@
-//! The front doors: how producers and people reach the relay. [`http`] for now.
+//! The front doors: how producers and people reach the relay. [`http`] and [`grpc`].
 
 pub mod auth;
+pub mod grpc;
 pub mod http;
+pub mod proto;
 
+mod connection_tasks;
 mod deliveries;
 mod health;
 

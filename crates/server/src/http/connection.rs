@@ -2,24 +2,23 @@
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::gate::{FramingLimits, Gate, GateLimits, Protocol};
 use super::options::ServerOptions;
 use super::service::{Shared, answer};
 use super::shutdown::Stage;
 use super::state::ConnectionState;
+use crate::connection_tasks::ConnectionTasks;
 
 /// How connections are served; the same for all of them.
 #[derive(Debug, Clone)]
@@ -54,7 +53,7 @@ impl Protocols {
         }
     }
 
-    fn http2(&self, streams: Streams) -> http2::Builder<Streams> {
+    fn http2(&self, streams: ConnectionTasks) -> http2::Builder<ConnectionTasks> {
         let mut builder = http2::Builder::new(streams);
         builder
             .timer(TokioTimer::new())
@@ -97,11 +96,10 @@ pub(crate) async fn serve(
             drive(connection, http1::Connection::graceful_shutdown, shutdown).await
         }
         Ok(Some(Protocol::Http2)) => {
-            let streams = Streams::default();
+            let streams = ConnectionTasks::default();
+            let _ending = streams.ending();
             let connection = pin!(protocols.http2(streams.clone()).serve_connection(io, service));
-            let ended = drive(connection, http2::Connection::graceful_shutdown, shutdown).await;
-            streams.abort();
-            ended
+            drive(connection, http2::Connection::graceful_shutdown, shutdown).await
         }
         Ok(None) => Ok(()),
         Err(error) => return tracing::debug!(%peer, %error, "the connection failed before its first request"),
@@ -126,23 +124,4 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     }
     finish(connection.as_mut());
     connection.await
-}
-
-/// The tasks of one HTTP/2 connection's requests, so that none outlives it.
-#[derive(Clone, Default)]
-struct Streams(Arc<Mutex<JoinSet<()>>>);
-
-impl Streams {
-    fn abort(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-    }
-}
-
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
-    fn execute(&self, stream: F) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.spawn(stream);
-        // Those that are done need not be kept.
-        while tasks.try_join_next().is_some() {}
-    }
 }

@@ -21,22 +21,22 @@
 //!
 //! Every limit is in [`ServerOptions`].
 
-mod admission;
-mod authentication;
+pub(crate) mod admission;
+pub(crate) mod authentication;
 mod body;
 mod connection;
-mod gate;
-mod guard;
+pub(crate) mod gate;
+pub(crate) mod guard;
 mod metrics;
 mod options;
 mod problem;
 mod request_id;
 mod route;
 mod routes;
-mod server;
+pub(crate) mod server;
 mod service;
-mod shutdown;
-mod state;
+pub(crate) mod shutdown;
+pub(crate) mod state;
 mod upload;
 
 pub use metrics::HttpMetrics;

@@ -23,8 +23,8 @@ use super::state::ConnectionState;
 
 /// Connections that the system holds for us while we are busy.
 const BACKLOG: u32 = 1024;
-const FIRST_BACKOFF: Duration = Duration::from_millis(5);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+pub(crate) const FIRST_BACKOFF: Duration = Duration::from_millis(5);
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// What a connection beyond the limit gets, whatever it asked.
 const FULL_ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -187,7 +187,8 @@ impl Drop for OpenConnection {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Listens on an address.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restart must not wait for the last run's connections to time out.
     socket.set_reuseaddr(true)?;
@@ -196,7 +197,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Whether only the connection that was to be accepted is at fault, so that the next one can be taken at once.
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
@@ -206,7 +207,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn drain(mut connections: JoinSet<()>, timeout: Duration) -> Drained {
+/// Lets connections finish until the time is up, and cuts off those that have not.
+pub(crate) async fn drain(mut connections: JoinSet<()>, timeout: Duration) -> Drained {
     let deadline = Instant::now() + timeout;
     while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, connections.join_next()).await {
         report(ended);
@@ -219,7 +221,7 @@ async fn drain(mut connections: JoinSet<()>, timeout: Duration) -> Drained {
     Drained { cut_off }
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+pub(crate) fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection's task failed");
     }

@@ -1,0 +1,89 @@
+//! The methods that there are.
+
+/// What a call asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Publish,
+    PublishStream,
+    GetEvent,
+    Subscribe,
+    IngestEvent,
+    StreamLogs,
+    Health,
+    Reflection,
+    ReflectionAlpha,
+    Unknown,
+}
+
+impl Method {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Publish,
+        Self::PublishStream,
+        Self::GetEvent,
+        Self::Subscribe,
+        Self::IngestEvent,
+        Self::StreamLogs,
+        Self::Health,
+        Self::Reflection,
+        Self::ReflectionAlpha,
+        Self::Unknown,
+    ];
+
+    /// The method of a request's path. One that a service of ours does not have is answered by that service.
+    pub(crate) fn of(path: &str) -> Self {
+        let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
+            return Self::Unknown;
+        };
+        match (service, method) {
+            ("eventrelay.v1.EventRelay", "Publish") => Self::Publish,
+            ("eventrelay.v1.EventRelay", "PublishStream") => Self::PublishStream,
+            ("eventrelay.v1.EventRelay", "GetEvent") => Self::GetEvent,
+            ("eventrelay.v1.EventRelay", "Subscribe") => Self::Subscribe,
+            ("event.EventService", "IngestEvent") => Self::IngestEvent,
+            ("ingestpb.Ingestor", "StreamLogs") => Self::StreamLogs,
+            ("grpc.health.v1.Health", _) => Self::Health,
+            ("grpc.reflection.v1.ServerReflection", _) => Self::Reflection,
+            ("grpc.reflection.v1alpha.ServerReflection", _) => Self::ReflectionAlpha,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// What metrics call it.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Publish => "eventrelay.v1.EventRelay/Publish",
+            Self::PublishStream => "eventrelay.v1.EventRelay/PublishStream",
+            Self::GetEvent => "eventrelay.v1.EventRelay/GetEvent",
+            Self::Subscribe => "eventrelay.v1.EventRelay/Subscribe",
+            Self::IngestEvent => "event.EventService/IngestEvent",
+            Self::StreamLogs => "ingestpb.Ingestor/StreamLogs",
+            Self::Health => "grpc.health.v1.Health",
+            Self::Reflection => "grpc.reflection.v1.ServerReflection",
+            Self::ReflectionAlpha => "grpc.reflection.v1alpha.ServerReflection",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether one message is answered by one message, in a time that is ours to bound.
+    pub(crate) fn is_unary(self) -> bool {
+        matches!(self, Self::Publish | Self::GetEvent | Self::IngestEvent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_the_path_that_it_stands_for() {
+        for (place, method) in Method::ALL.into_iter().enumerate() {
+            assert_eq!(method as usize, place, "metrics look it up by its number");
+            let path = format!("/{}", method.label());
+            let path = if path.matches('/').count() == 1 { format!("{path}/Check") } else { path };
+            assert_eq!(Method::of(&path), method);
+        }
+        for path in ["", "/", "Publish", "/eventrelay.v1.EventRelay/publish", "*"] {
+            assert_eq!(Method::of(path), Method::Unknown, "{path}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The gRPC front door, by clients of its own contracts and by rude ones.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's way to fail")]
+
+mod compatibility;
+mod hostile;
+mod publish;
+mod reading;
+mod stopping;
+mod streams;
+mod support;
