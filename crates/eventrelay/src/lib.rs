@@ -13,14 +13,15 @@
 //! ```
 //!
 //! [`Config`] is what the relay is told, [`Relay`] is the running thing: the log, the publisher, the delivery state, the
-//! dispatchers and the HTTP front door, wired together and shut down in order. The binary of the same name adds the
+//! dispatchers and the front doors, wired together and shut down in order. The binary of the same name adds the
 //! command line, signals and log lines.
 
 mod config;
 mod relay;
 
 pub use config::{
-    Auth, Config, ConfigError, DEFAULT_TOML, Delivery, Egress, HttpOverrides, LevelError, Log, LogFormat,
-    LogRotation, LogSync, LogWriteMode, Logging, LoggingOverrides, Overrides, Problem, Publish, Sources,
+    Auth, Config, ConfigError, DEFAULT_TOML, Delivery, Egress, GrpcOverrides, HttpOverrides, LevelError, Log,
+    LogFormat, LogRotation, LogSync, LogWriteMode, Logging, LoggingOverrides, Overrides, Problem, Publish,
+    Sources,
 };
 pub use relay::{Drained, Relay, StartError, StartOptions};

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use eventrelay::{Config, HttpOverrides, LogSync, LoggingOverrides, Overrides, Relay, Sources, StartOptions};
+use eventrelay::{
+    Config, GrpcOverrides, HttpOverrides, LogSync, LoggingOverrides, Overrides, Relay, Sources, StartOptions,
+};
 use tokio::runtime::Runtime;
 
 use crate::arguments::ServeArguments;
@@ -14,7 +16,7 @@ use crate::{logging, open_files, stdout};
 pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     let config = Config::load(&sources(arguments))?;
     let writers = logging::start(&config.logging)?;
-    open_files::raise_limit(config.http.max_connections);
+    open_files::raise_limit(most_connections(&config));
     let mut options =
         StartOptions { create_missing_state: arguments.create_missing_state, ..StartOptions::default() };
     writers.register_metrics(&mut options.registry);
@@ -26,12 +28,18 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     ended
 }
 
+fn most_connections(config: &Config) -> usize {
+    let grpc = if config.grpc.enabled { config.grpc.max_connections } else { 0 };
+    config.http.max_connections.saturating_add(grpc)
+}
+
 fn sources(arguments: &ServeArguments) -> Sources {
     Sources {
         file: arguments.source.config.clone(),
         overrides: Overrides {
             data_directory: arguments.data_directory.clone(),
             http: HttpOverrides { listen: arguments.http_listen.clone() },
+            grpc: GrpcOverrides { listen: arguments.grpc_listen.clone() },
             logging: LoggingOverrides { level: arguments.log_level.clone() },
         },
     }
@@ -45,10 +53,12 @@ async fn serve(config: Config, options: StartOptions) -> Result<(), Failure> {
         started = Relay::start(config, options) => started?,
         signal = signals.next() => exit_at_once(signal),
     };
-    greeting.print(relay.http_address())?;
+    greeting.print(relay.http_address(), relay.grpc_address())?;
     let signal = tokio::select! {
         signal = signals.next() => signal,
-        () = relay.http_ended() => return Err(Failure::unexpected("the HTTP server failed; see the log lines")),
+        () = relay.front_door_ended() => {
+            return Err(Failure::unexpected("a front door failed; see the log lines"));
+        }
     };
     tracing::info!(%signal, "draining; a second signal stops at once");
     let drained = tokio::select! {
@@ -89,15 +99,15 @@ impl Greeting {
         }
     }
 
-    fn print(&self, address: SocketAddr) -> Result<(), Failure> {
+    fn print(&self, address: SocketAddr, grpc: Option<SocketAddr>) -> Result<(), Failure> {
         tracing::info!(
-            %address, version = env!("CARGO_PKG_VERSION"), data_directory = self.data_directory,
+            %address, grpc_address = grpc.map(tracing::field::display), version = env!("CARGO_PKG_VERSION"), data_directory = self.data_directory,
             subscriptions = self.subscriptions, "listening"
         );
         if self.sync != LogSync::Commit {
             tracing::warn!(sync = ?self.sync, "log.sync is not `commit`: acknowledged events can be lost in a crash");
         }
-        let text = self.text(address);
+        let text = self.text(address, grpc);
         if self.on_stdout {
             return stdout::answer(&text);
         }
@@ -105,7 +115,7 @@ impl Greeting {
         Ok(())
     }
 
-    fn text(&self, address: SocketAddr) -> String {
+    fn text(&self, address: SocketAddr, grpc: Option<SocketAddr>) -> String {
         let warning = match self.sync {
             LogSync::Commit => "",
             LogSync::Interval | LogSync::Never => {
@@ -116,11 +126,13 @@ impl Greeting {
             "EventRelay {version}: data in {data}, {subscriptions} subscription{s}\n\
              {warning}\
              Listening on http://{address}\n\
+             {grpc}\
              Try it:\n  \
              curl -i http://{address}/v1/events -H 'content-type: application/json' \
              -d '{{\"type\":\"order.created\",\"source\":\"/shop\",\"data\":{{\"order\":1}}}}'",
             version = env!("CARGO_PKG_VERSION"),
             data = self.data_directory,
+            grpc = grpc.map(|grpc| format!("Listening on grpc://{grpc}\n")).unwrap_or_default(),
             subscriptions = self.subscriptions,
             s = if self.subscriptions == 1 { "" } else { "s" },
         )

@@ -36,6 +36,8 @@ pub struct Overrides {
     pub data_directory: Option<PathBuf>,
     /// `http`.
     pub http: HttpOverrides,
+    /// `grpc`.
+    pub grpc: GrpcOverrides,
     /// `logging`.
     pub logging: LoggingOverrides,
 }
@@ -44,6 +46,14 @@ pub struct Overrides {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct HttpOverrides {
     /// `http.listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+}
+
+/// What the command line can set of `[grpc]`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct GrpcOverrides {
+    /// `grpc.listen`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
 }

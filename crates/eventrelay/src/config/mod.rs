@@ -16,12 +16,13 @@ mod validate;
 
 use std::path::PathBuf;
 
+use eventrelay_server::grpc::GrpcOptions;
 use eventrelay_server::http::ServerOptions;
 use eventrelay_state::Subscription;
 use serde::{Deserialize, Serialize};
 
 pub use level::LevelError;
-pub use load::{ConfigError, HttpOverrides, LoggingOverrides, Overrides, Problem, Sources};
+pub use load::{ConfigError, GrpcOverrides, HttpOverrides, LoggingOverrides, Overrides, Problem, Sources};
 pub use sections::{
     Auth, Delivery, Egress, Log, LogFormat, LogRotation, LogSync, LogWriteMode, Logging, Publish,
 };
@@ -43,6 +44,8 @@ pub struct Config {
     pub http: ServerOptions,
     /// Who may use the front doors.
     pub auth: Auth,
+    /// The gRPC front door.
+    pub grpc: GrpcOptions,
     /// The dispatchers.
     pub delivery: Delivery,
     /// What sinks may connect to.
@@ -62,6 +65,7 @@ impl Default for Config {
             publish: Publish::default(),
             http: ServerOptions::default(),
             auth: Auth::default(),
+            grpc: GrpcOptions::default(),
             delivery: Delivery::default(),
             egress: Egress::default(),
             logging: Logging::default(),

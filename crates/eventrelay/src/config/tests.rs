@@ -80,6 +80,13 @@ fn a_bind_that_others_can_reach_is_refused() {
         let problems = validate::problems(&config);
         assert_eq!(problems.len(), 1, "{address}");
         assert_eq!(problems[0].0, "http.listen");
+        config.http.listen = Config::default().http.listen;
+        config.grpc.listen = address.parse().unwrap();
+        let problems = validate::problems(&config);
+        assert_eq!(problems.iter().map(|problem| problem.0.as_str()).collect::<Vec<_>>(), ["grpc.listen"]);
+        config.grpc.enabled = false;
+        assert_eq!(validate::problems(&config), Vec::new(), "nobody listens there");
+        config.grpc = Config::default().grpc;
     }
     for address in ["127.0.0.1:0", "127.8.9.1:80", "[::1]:8080"] {
         config.http.listen = address.parse().unwrap();

@@ -1,6 +1,7 @@
 //! What the types cannot say: ranges, and values that only make sense together.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 
 use super::{Config, LogSync};
 use crate::relay::settings;
@@ -11,6 +12,7 @@ pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
     log(config, &mut problems);
     publish(config, &mut problems);
     http(config, &mut problems);
+    grpc(config, &mut problems);
     logging(config, &mut problems);
     subscriptions(config, &mut problems);
     problems
@@ -99,20 +101,36 @@ fn publish(config: &Config, problems: &mut Problems) {
 }
 
 fn http(config: &Config, problems: &mut Problems) {
-    let listen = config.http.listen;
-    if !listen.ip().is_loopback() && !config.auth.required {
-        let why = format!(
-            "{listen} can be reached from other machines, and no API keys are asked for; set auth.required, or listen on \
-             a loopback address such as 127.0.0.1:8080"
-        );
-        refuse(problems, "http.listen", why);
-    }
+    loopback(problems, "http.listen", config.http.listen, 8080, config.auth.required);
     if let Err(error) = config.http.validate() {
         refuse(
             problems,
             &format!("http.{}", error.name),
             format!("{} must be {}", error.value, error.expected),
         );
+    }
+}
+
+fn grpc(config: &Config, problems: &mut Problems) {
+    if config.grpc.enabled {
+        loopback(problems, "grpc.listen", config.grpc.listen, 50051, config.auth.required);
+    }
+    if let Err(error) = config.grpc.validate() {
+        refuse(
+            problems,
+            &format!("grpc.{}", error.name),
+            format!("{} must be {}", error.value, error.expected),
+        );
+    }
+}
+
+fn loopback(problems: &mut Problems, key: &str, listen: SocketAddr, usual_port: u16, keys_required: bool) {
+    if !listen.ip().is_loopback() && !keys_required {
+        let why = format!(
+            "{listen} can be reached from other machines, and no API keys are asked for; set auth.required, or listen on \
+             a loopback address such as 127.0.0.1:{usual_port}"
+        );
+        refuse(problems, key, why);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use eventrelay_delivery::EngineError;
+use eventrelay_server::grpc::GrpcBindError;
 use eventrelay_server::http::BindError;
 use eventrelay_sinks::SinkError;
 use eventrelay_state::{ReconcileError, StateError};
@@ -30,7 +31,7 @@ pub enum StartError {
     /// The dispatchers do not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The front door does not open.
+    /// The HTTP front door does not open.
     #[error(transparent)]
     Http(#[from] BindError),
     /// The API keys cannot be read.
@@ -44,6 +45,9 @@ pub enum StartError {
         /// What is wrong with it.
         why: String,
     },
+    /// The gRPC front door does not open.
+    #[error(transparent)]
+    Grpc(#[from] GrpcBindError),
     /// The runtime is ending.
     #[error("the start was cut short")]
     CutShort,

@@ -47,13 +47,15 @@ pub(crate) fn eventrelay(directory: &Path) -> Command {
     command
 }
 
-/// Keeps the developer's own configuration out of the environment.
+/// Keeps the developer's own configuration out of the environment, and servers of tests that run at once out of each
+/// other's way.
 pub(crate) fn forget_configuration(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("EVENTRELAY_") {
             command.env_remove(name);
         }
     }
+    command.env("EVENTRELAY_GRPC__LISTEN", "127.0.0.1:0");
 }
 
 /// Runs a command to its end.

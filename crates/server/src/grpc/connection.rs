@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::options::GrpcOptions;
-use super::service::{Call, Shared, answer, draining};
+use super::service::{Shared, answer, draining};
 use crate::connection_tasks::ConnectionTasks;
 use crate::http::gate::{FramingLimits, Gate, GateLimits, Protocol};
 use crate::http::shutdown::Stage;
@@ -116,10 +116,10 @@ pub(crate) async fn serve(
     }
     let tasks = ConnectionTasks::default();
     let _ending = tasks.ending();
-    let call = Call { shared, tasks: tasks.clone() };
+    let streams = tasks.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (call, state) = (call.clone(), Arc::clone(&state));
-        async move { Ok::<_, Infallible>(answer(call, state, request).await) }
+        let (shared, tasks, state) = (Arc::clone(&shared), streams.clone(), Arc::clone(&state));
+        async move { Ok::<_, Infallible>(answer(shared, tasks, state, request).await) }
     });
     let mut connection = pin!(protocols.http2(tasks.clone()).serve_connection(TokioIo::new(gate), service));
     let ended = tokio::select! {

@@ -22,7 +22,8 @@ impl EventRelay for Call {
     ) -> Result<Response<v1::PublishResponse>, Status> {
         let request = request.into_inner();
         let bytes = request.encoded_len();
-        let events = self.shared.events(request.events).map_err(Refused::into_status)?;
+        let events =
+            self.shared.events(request.events, self.access()?.tenant()).map_err(Refused::into_status)?;
         let receipts = self.shared.publish(events, bytes).await.map_err(Refused::into_status)?;
         Ok(Response::new(v1::PublishResponse { receipts: messages::receipts(&receipts) }))
     }
@@ -34,7 +35,13 @@ impl EventRelay for Call {
         request: Request<Streaming<v1::PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let dialect = PublishStream::default();
-        let answers = pipeline::start(self.shared.clone(), &self.tasks, dialect, request.into_inner());
+        let answers = pipeline::start(
+            self.shared.clone(),
+            &self.tasks,
+            self.access()?.clone(),
+            dialect,
+            request.into_inner(),
+        );
         Ok(Response::new(answers))
     }
 
@@ -46,7 +53,7 @@ impl EventRelay for Call {
         let absent =
             || Refused::new(Code::NotFound, "event_not_found", "there is no such event").into_status();
         let id = request.into_inner().id.parse().map_err(|_| absent())?;
-        let found = self.shared.publisher.find(id, &self.shared.tenant).await;
+        let found = self.shared.publisher.find(id, self.access()?.tenant()).await;
         let event = found.map_err(|error| Refused::from(error).into_status())?.ok_or_else(absent)?;
         Ok(Response::new(v1::GetEventResponse { event: Some(messages::stored_event(&event)) }))
     }
@@ -57,7 +64,7 @@ impl EventRelay for Call {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let opened = subscribe::open(&self.shared, request.into_inner()).await;
+        let opened = subscribe::open(&self.shared, self.access()?, request.into_inner()).await;
         Ok(Response::new(Box::pin(opened.map_err(Refused::into_status)?)))
     }
 }

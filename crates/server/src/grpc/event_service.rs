@@ -9,7 +9,7 @@
 //! with the server ends the call with a status, so that clients repeat it.
 
 use bytes::Bytes;
-use eventrelay_event::{Data, Event};
+use eventrelay_event::{Data, Event, Tenant};
 use tonic::{Request, Response, Status};
 
 use super::ingestor::timestamp_header;
@@ -25,7 +25,8 @@ impl EventService for Call {
     async fn ingest_event(&self, request: Request<EventRequest>) -> Result<Response<EventResponse>, Status> {
         let request = request.into_inner();
         let bytes = request.payload.len();
-        let published = self.shared.publish(vec![event(&self.shared, request)], bytes).await;
+        let published =
+            self.shared.publish(vec![event(&self.shared, self.access()?.tenant(), request)], bytes).await;
         let answer = match published {
             Ok(receipts) => EventResponse {
                 accepted: true,
@@ -43,8 +44,8 @@ impl EventService for Call {
     }
 }
 
-fn event(shared: &Shared, request: EventRequest) -> Event {
-    let mut event = Event::new(shared.tenant.clone(), EVENT_TYPE.to_owned(), SOURCE.to_owned());
+fn event(shared: &Shared, tenant: &Tenant, request: EventRequest) -> Event {
+    let mut event = Event::new(tenant.clone(), EVENT_TYPE.to_owned(), SOURCE.to_owned());
     event.id = Some(request.event_id).filter(|id| !id.is_empty());
     event.headers = timestamp_header(request.timestamp);
     if request.payload.is_empty() {

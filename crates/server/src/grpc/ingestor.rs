@@ -5,7 +5,7 @@
 //! header `timestamp`: the contract does not say in which unit it is. `ok` is false when the message was not stored.
 
 use bytes::Bytes;
-use eventrelay_event::{Data, Event};
+use eventrelay_event::{Data, Event, Tenant};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::pipeline::{self, Answered, Answers, Batch, Dialect};
@@ -25,7 +25,13 @@ impl Ingestor for Call {
         &self,
         request: Request<Streaming<LogEvent>>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
-        let answers = pipeline::start(self.shared.clone(), &self.tasks, StreamLogs, request.into_inner());
+        let answers = pipeline::start(
+            self.shared.clone(),
+            &self.tasks,
+            self.access()?.clone(),
+            StreamLogs,
+            request.into_inner(),
+        );
         Ok(Response::new(answers))
     }
 }
@@ -37,8 +43,8 @@ impl Dialect for StreamLogs {
     type Request = LogEvent;
     type Response = Ack;
 
-    fn read(&mut self, shared: &Shared, request: LogEvent) -> Result<Batch, Refused> {
-        let mut event = Event::new(shared.tenant.clone(), EVENT_TYPE.to_owned(), SOURCE.to_owned());
+    fn read(&mut self, _: &Shared, tenant: &Tenant, request: LogEvent) -> Result<Batch, Refused> {
+        let mut event = Event::new(tenant.clone(), EVENT_TYPE.to_owned(), SOURCE.to_owned());
         event.id = Some(request.id).filter(|id| !id.is_empty());
         event.headers = timestamp_header(request.timestamp);
         event.data = Some(request.data).filter(|data: &Bytes| !data.is_empty()).map(Data::binary);

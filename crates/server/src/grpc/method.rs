@@ -1,5 +1,7 @@
 //! The methods that there are.
 
+use crate::auth::Scope;
+
 /// What a call asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -61,6 +63,17 @@ impl Method {
             Self::Reflection => "grpc.reflection.v1.ServerReflection",
             Self::ReflectionAlpha => "grpc.reflection.v1alpha.ServerReflection",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// What a key must allow for it; none: it is for everybody.
+    pub(crate) fn scope(self) -> Option<Scope> {
+        match self {
+            Self::Publish | Self::PublishStream | Self::IngestEvent | Self::StreamLogs => {
+                Some(Scope::Publish)
+            }
+            Self::GetEvent | Self::Subscribe => Some(Scope::Read),
+            Self::Health | Self::Reflection | Self::ReflectionAlpha | Self::Unknown => None,
         }
     }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use eventrelay_event::Event;
+use eventrelay_event::{Event, Tenant};
 use eventrelay_ingest::Receipts;
 use futures_util::future::{Fuse, FusedFuture};
 use futures_util::stream::FuturesOrdered;
@@ -31,6 +31,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::refusals::Refused;
 use super::service::{QueuedMessage, Shared, draining};
+use crate::auth::{Access, now_micros};
 use crate::connection_tasks::ConnectionTasks;
 use crate::http::shutdown::Stage;
 
@@ -50,7 +51,7 @@ pub(crate) trait Dialect: Send + 'static {
     ///
     /// # Errors
     /// When the stream cannot go on.
-    fn read(&mut self, shared: &Shared, request: Self::Request) -> Result<Batch, Refused>;
+    fn read(&mut self, shared: &Shared, tenant: &Tenant, request: Self::Request) -> Result<Batch, Refused>;
 
     /// Writes what became of messages, in their order.
     fn write(&self, answered: impl Iterator<Item = Answered>) -> Vec<Self::Response>;
@@ -123,6 +124,7 @@ fn cut_off() -> Refused {
 pub(crate) fn start<D: Dialect>(
     shared: Arc<Shared>,
     tasks: &ConnectionTasks,
+    access: Access,
     dialect: D,
     input: Streaming<D::Request>,
 ) -> Answers<D::Response> {
@@ -130,6 +132,7 @@ pub(crate) fn start<D: Dialect>(
     let pipeline = Pipeline {
         stage: shared.stage.clone(),
         shared,
+        access,
         dialect,
         input,
         held_bytes: 0,
@@ -142,6 +145,7 @@ pub(crate) fn start<D: Dialect>(
 
 struct Pipeline<D: Dialect> {
     shared: Arc<Shared>,
+    access: Access,
     dialect: D,
     input: Streaming<D::Request>,
     stage: watch::Receiver<Stage>,
@@ -208,8 +212,13 @@ impl<D: Dialect> Pipeline<D> {
                 return None;
             }
         };
+        // A stream must not outlive its key.
+        if self.access.can_end() && !self.access.is_valid(now_micros()) {
+            self.end(Some(Refused::unauthenticated().into_status()));
+            return None;
+        }
         let message_bytes = request.encoded_len();
-        match self.dialect.read(&self.shared, request) {
+        match self.dialect.read(&self.shared, self.access.tenant(), request) {
             Ok(batch) => {
                 let events = batch.events.as_ref().map_or(1, Vec::len);
                 Some((batch, message_bytes + events * EVENT_OVERHEAD_BYTES))

@@ -1,5 +1,6 @@
 //! `eventrelay.v1.EventRelay/PublishStream`, as a pipeline's dialect.
 
+use eventrelay_event::Tenant;
 use tonic::Code;
 
 use super::messages;
@@ -19,7 +20,7 @@ impl Dialect for PublishStream {
     type Request = v1::PublishStreamRequest;
     type Response = v1::PublishStreamResponse;
 
-    fn read(&mut self, shared: &Shared, request: Self::Request) -> Result<Batch, Refused> {
+    fn read(&mut self, shared: &Shared, tenant: &Tenant, request: Self::Request) -> Result<Batch, Refused> {
         let sequence = request.sequence;
         if let Some(last) = self.last_sequence.replace(sequence)
             && sequence <= last
@@ -28,7 +29,7 @@ impl Dialect for PublishStream {
                 format!("sequence {sequence} follows {last}; each must be higher than the one before");
             return Err(Refused::new(Code::InvalidArgument, "invalid_sequence", message));
         }
-        Ok(Batch { sequence, events: shared.events(request.events) })
+        Ok(Batch { sequence, events: shared.events(request.events, tenant) })
     }
 
     fn write(&self, answered: impl Iterator<Item = Answered>) -> Vec<Self::Response> {

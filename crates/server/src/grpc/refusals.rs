@@ -6,7 +6,8 @@
 //! | `ALREADY_EXISTS` | `idempotency_key_reused` | another event has the key |
 //! | `NOT_FOUND` | `event_not_found` | |
 //! | `OUT_OF_RANGE` | `invalid_start`, `offset_trimmed` | begin elsewhere |
-//! | `PERMISSION_DENIED` | `forbidden_host`, `forbidden_origin` | |
+//! | `UNAUTHENTICATED` | `unauthenticated` | show a good key |
+//! | `PERMISSION_DENIED` | `missing_scope`, `forbidden_host`, `forbidden_origin` | |
 //! | `RESOURCE_EXHAUSTED` | `message_too_large` | repeat it smaller |
 //! | `RESOURCE_EXHAUSTED` | `overloaded`, `disk_full`, `too_many_streams` | nothing is stored: repeat it later |
 //! | `UNAVAILABLE` | `unavailable`, `shutting_down`, `log_poisoned`, `log_unreadable` | nothing is stored: repeat it later |
@@ -132,6 +133,12 @@ impl Refused {
     /// Every call ends with it that a shutdown cuts short.
     pub(crate) fn shutting_down() -> Self {
         Self::new(Code::Unavailable, "shutting_down", "the server is shutting down")
+    }
+
+    /// No key, or one that is not good, or no longer.
+    pub(crate) fn unauthenticated() -> Self {
+        let message = "send a good API key in the metadata: authorization: Bearer <key>, or x-api-key: <key>";
+        Self::new(Code::Unauthenticated, "unauthenticated", message)
     }
 
     pub(crate) fn overloaded(retry_after: Duration) -> Self {

@@ -31,7 +31,9 @@ use super::reflection::Reflection;
 use super::refusals::Refused;
 use super::upload::{Upload, UploadLimits};
 use super::{deadline, messages};
+use crate::auth::{Access, ApiKeys, AuthError};
 use crate::connection_tasks::ConnectionTasks;
+use crate::http::authentication::presented;
 use crate::http::guard::HostGuard;
 use crate::http::shutdown::Stage;
 use crate::http::state::{ConnectionState, InFlight};
@@ -41,23 +43,23 @@ use crate::proto::v1;
 use crate::proto::v1::event_relay_server::EventRelayServer;
 
 /// What the front door leads to.
-#[derive(Debug)]
 pub struct Services {
     /// Takes events.
     pub publisher: Arc<Publisher>,
     /// Where events are read from.
     pub log: Log,
+    /// Tells who may do what.
+    pub api_keys: Arc<ApiKeys>,
     /// The front door's own metrics, registered by the caller.
     pub metrics: GrpcMetrics,
 }
 
 /// What all calls share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) log: Log,
     pub(crate) metrics: GrpcMetrics,
-    pub(crate) tenant: Tenant,
+    api_keys: Arc<ApiKeys>,
     pub(crate) stage: watch::Receiver<Stage>,
     pub(crate) options: GrpcOptions,
     /// Places for calls of `Subscribe`.
@@ -67,6 +69,12 @@ pub(crate) struct Shared {
     uploads: UploadLimits,
     guard: HostGuard,
     reflection: Reflection,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -86,7 +94,7 @@ impl Shared {
             publisher: services.publisher,
             log: services.log,
             metrics: services.metrics,
-            tenant: Tenant::default(),
+            api_keys: services.api_keys,
             stage,
             options: options.clone(),
             subscribe_streams: Arc::new(Semaphore::new(options.max_subscribe_streams)),
@@ -98,8 +106,8 @@ impl Shared {
     }
 
     /// The events of a message; what is wrong with them counts as a publish refused.
-    pub(crate) fn events(&self, events: Vec<v1::Event>) -> Result<Vec<Event>, Refused> {
-        let read = messages::events(events, &self.tenant, &self.publisher.limits().events);
+    pub(crate) fn events(&self, events: Vec<v1::Event>, tenant: &Tenant) -> Result<Vec<Event>, Refused> {
+        let read = messages::events(events, tenant, &self.publisher.limits().events);
         read.inspect_err(|refused| self.publisher.metrics().refused(refused.code()))
     }
 
@@ -147,20 +155,29 @@ pub(crate) async fn draining(stage: &mut watch::Receiver<Stage>) {
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
     pub(crate) tasks: ConnectionTasks,
+    /// None where the method is for everybody.
+    access: Option<Access>,
+}
+
+impl Call {
+    /// What the call may do, and for whom.
+    pub(crate) fn access(&self) -> Result<&Access, Status> {
+        self.access.as_ref().ok_or_else(|| Refused::unauthenticated().into_status())
+    }
 }
 
 /// Answers one call.
 pub(crate) async fn answer(
-    call: Call,
+    shared: Arc<Shared>,
+    tasks: ConnectionTasks,
     connection: Arc<ConnectionState>,
     request: Request<Incoming>,
 ) -> Response<Answer> {
     let in_flight = InFlight::begin(&connection);
     let method = Method::of(request.uri().path());
-    let shared = Arc::clone(&call.shared);
     let open = shared.metrics.begin_call(method);
-    let response = match check(&shared, request) {
-        Ok(request) if method.is_unary() => {
+    let response = match check(&shared, tasks, method, request) {
+        Ok((call, request)) if method.is_unary() => {
             let limit = deadline::of(request.headers(), shared.options.call_timeout_ms);
             match tokio::time::timeout(limit, dispatch(method, call, request)).await {
                 Ok(response) => response,
@@ -170,7 +187,7 @@ pub(crate) async fn answer(
                 }
             }
         }
-        Ok(request) => dispatch(method, call, request).await,
+        Ok((call, request)) => dispatch(method, call, request).await,
         Err(response) => *response,
     };
     let response = with_stable_code(&shared, response);
@@ -178,7 +195,12 @@ pub(crate) async fn answer(
 }
 
 /// What must hold before any service is asked.
-fn check(shared: &Shared, request: Request<Incoming>) -> Result<Request<Upload>, Box<Response<Body>>> {
+fn check(
+    shared: &Arc<Shared>,
+    tasks: ConnectionTasks,
+    method: Method,
+    request: Request<Incoming>,
+) -> Result<(Call, Request<Upload>), Box<Response<Body>>> {
     let (parts, body) = request.into_parts();
     let is_grpc = parts
         .headers
@@ -191,11 +213,29 @@ fn check(shared: &Shared, request: Request<Incoming>) -> Result<Request<Upload>,
         shared.metrics.count_refused("not_grpc");
         return Err(Box::new(response));
     }
-    if let Err(problem) = shared.guard.check(&parts) {
+    // Who has to show a key cannot be a web page that came by: it knows none.
+    if !shared.api_keys.required()
+        && let Err(problem) = shared.guard.check(&parts)
+    {
         let message = "this server does not answer to that host or origin";
         return Err(Box::new(refusal(Refused::new(Code::PermissionDenied, problem.code(), message))));
     }
-    Ok(Request::from_parts(parts, Upload::new(body, &shared.uploads)))
+    let access = authorize(shared, &parts.headers, method).map_err(|refused| Box::new(refusal(refused)))?;
+    let call = Call { shared: Arc::clone(shared), tasks, access };
+    Ok((call, Request::from_parts(parts, Upload::new(body, &shared.uploads))))
+}
+
+/// What a call may do, when it may do what it asks for. Health, reflection and what there is not are for everybody.
+fn authorize(shared: &Shared, headers: &HeaderMap, method: Method) -> Result<Option<Access>, Refused> {
+    let Some(scope) = method.scope() else { return Ok(None) };
+    let presented = presented(headers).map_err(|_| Refused::unauthenticated())?;
+    shared.api_keys.authorize(presented, scope).map(Some).map_err(|error| match error {
+        AuthError::Unauthenticated => Refused::unauthenticated(),
+        AuthError::MissingScope(scope) => {
+            let message = format!("the API key lacks the scope `{}`", scope.name());
+            Refused::new(Code::PermissionDenied, "missing_scope", message)
+        }
+    })
 }
 
 async fn dispatch(method: Method, call: Call, request: Request<Upload>) -> Response<Body> {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use eventrelay_event::{StoredEvent, Tenant};
+use eventrelay_event::StoredEvent;
 use eventrelay_log::{Frame, Log, ReadError};
 use futures_util::{Stream, stream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use super::messages;
 use super::refusals::Refused;
 use super::service::{Shared, draining};
+use crate::auth::{Access, now_micros};
 use crate::http::shutdown::Stage;
 use crate::proto::v1;
 use crate::proto::v1::subscribe_request::Start;
@@ -27,6 +28,7 @@ const ANSWER_BYTES: usize = 64 * 1024;
 /// When it cannot start there, or too many are open.
 pub(crate) async fn open(
     shared: &Arc<Shared>,
+    access: &Access,
     request: v1::SubscribeRequest,
 ) -> Result<impl Stream<Item = Result<v1::SubscribeResponse, Status>> + Send + use<>, Refused> {
     let Ok(place) = Arc::clone(&shared.subscribe_streams).try_acquire_owned() else {
@@ -37,7 +39,7 @@ pub(crate) async fn open(
     let next = start(shared, request.start).await?;
     let tail = Tail {
         log: shared.log.clone(),
-        tenant: shared.tenant.clone(),
+        access: access.clone(),
         next,
         durable: shared.log.watch_durable_offset(),
         stage: shared.stage.clone(),
@@ -74,7 +76,7 @@ async fn start(shared: &Shared, start: Option<Start>) -> Result<u64, Refused> {
 /// A reader of the log that is on its way.
 struct Tail {
     log: Log,
-    tenant: Tenant,
+    access: Access,
     /// The next offset to show.
     next: u64,
     durable: watch::Receiver<u64>,
@@ -91,6 +93,10 @@ impl Tail {
             while bytes < ANSWER_BYTES && self.next < self.log.durable_offset() {
                 let frame = self.read().await?;
                 bytes += self.show(&frame, &mut events)?;
+            }
+            // A stream must not outlive its key.
+            if self.access.can_end() && !self.access.is_valid(now_micros()) {
+                return Err(Refused::unauthenticated());
             }
             if !events.is_empty() {
                 return Ok(v1::SubscribeResponse { events });
@@ -129,7 +135,7 @@ impl Tail {
                     Refused::new(Code::Unavailable, "log_unreadable", "the log cannot be read there")
                 })?;
             self.next = offset + 1;
-            if event.tenant() == self.tenant.as_str() {
+            if event.tenant() == self.access.tenant().as_str() {
                 bytes += event.encoded().len();
                 events.push(messages::stored_event(&event));
             }

@@ -35,9 +35,11 @@ pub(crate) fn scope_of(route: Route) -> Option<Scope> {
 }
 
 /// Two keys, or one that is no text.
-struct Ambiguous;
+#[derive(Debug)]
+pub(crate) struct Ambiguous;
 
-fn presented(headers: &HeaderMap) -> Result<Option<&str>, Ambiguous> {
+/// The one key that a request shows, if any.
+pub(crate) fn presented(headers: &HeaderMap) -> Result<Option<&str>, Ambiguous> {
     let authorization = headers.get_all(AUTHORIZATION).iter().map(|value| {
         let text = value.to_str().map_err(|_| Ambiguous)?;
         let (scheme, key) = text.split_once(' ').ok_or(Ambiguous)?;
