@@ -18,4 +18,6 @@ if ! cmp --silent "$requirements" "$environment/installed"; then
     cp "$requirements" "$environment/installed"
 fi
 
-EVENTRELAY_BINARY=$binary "$environment/bin/python" tests/reference/webhook_signatures.py
+for test in webhook_signatures grpc_clients; do
+    EVENTRELAY_BINARY=$binary "$environment/bin/python" "tests/reference/$test.py"
+done

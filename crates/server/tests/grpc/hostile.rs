@@ -47,6 +47,9 @@ async fn post(server: &TestServer, path: &str, headers: &[(&str, &str)], body: &
     (head.status.as_u16(), status.map(|status| Code::from_bytes(status.as_bytes())))
 }
 
+/// A path, headers and a body, and the HTTP and gRPC status that they get.
+type NoCall<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, Option<Code>);
+
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
 const PUBLISH: &str = "/eventrelay.v1.EventRelay/Publish";
 
@@ -55,7 +58,7 @@ async fn what_is_no_call_of_ours_is_told_so() {
     let server = TestServer::start().await;
     let garbage = [0, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff];
     let bomb = [0, 0xff, 0xff, 0xff, 0xff, 1];
-    let cases: [(&str, &[(&str, &str)], &[u8], u16, Option<Code>); 8] = [
+    let cases: [NoCall<'_>; 8] = [
         (PUBLISH, &[("content-type", "application/json")], b"{}", 415, None),
         (PUBLISH, &[], b"", 415, None),
         (PUBLISH, &[GRPC], &garbage, 200, Some(Code::InvalidArgument)),
