@@ -163,6 +163,28 @@ fn an_address_in_use_exits_with_8() {
 }
 
 #[test]
+fn a_grpc_address_in_use_exits_with_8_and_leaves_no_door_open() {
+    let directory = temporary();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(directory.path(), ["serve", "--http-listen", "127.0.0.1:0", "--grpc-listen", &address]);
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    assert!(stderr(&output).contains(&format!("{address} for gRPC")), "{output:?}");
+}
+
+#[test]
+fn it_says_where_grpc_listens_unless_it_is_switched_off() {
+    for (enabled, expected) in [(true, true), (false, false)] {
+        let directory = temporary();
+        let configuration = format!("{SMALL_LOG}\n[grpc]\nenabled = {enabled}\n");
+        let mut relay = RelayProcess::start(directory.path(), &configuration);
+        // The greeting ends with what to try.
+        relay.wait_for_line(|line| line.trim_start().starts_with("curl ")).unwrap();
+        assert_eq!(relay.everything_said().contains("Listening on grpc://127.0.0.1:"), expected);
+    }
+}
+
+#[test]
 fn an_address_that_others_can_reach_exits_with_2_before_anything_is_made() {
     let directory = temporary();
     let output = run(directory.path(), ["serve", "--http-listen", "0.0.0.0:0"]);

@@ -4,6 +4,7 @@
 
 mod compatibility;
 mod hostile;
+mod keys;
 mod publish;
 mod reading;
 mod stopping;

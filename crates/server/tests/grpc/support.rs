@@ -7,10 +7,12 @@ use std::time::Duration;
 use eventrelay_ingest::{PublishLimits, Publisher, PublisherMetrics};
 use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
+use eventrelay_server::auth::ApiKeys;
 use eventrelay_server::grpc::{GrpcMetrics, GrpcOptions, GrpcServer, GrpcServices};
 use eventrelay_server::http::Drained;
 use eventrelay_server::proto::v1;
 use eventrelay_server::proto::v1::event_relay_client::EventRelayClient;
+use eventrelay_state::{LogIdentity, OpenMode, State};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -25,6 +27,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) log: Log,
+    pub(crate) api_keys: Arc<ApiKeys>,
     registry: Registry,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Drained>,
@@ -37,6 +40,14 @@ impl TestServer {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut GrpcOptions)) -> Self {
+        Self::start_asking_for_keys(false, change).await
+    }
+
+    /// A server whose clients have to show keys, if so.
+    pub(crate) async fn start_asking_for_keys(
+        keys_required: bool,
+        change: impl FnOnce(&mut GrpcOptions),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut log_options = Options::new(directory.path().to_owned());
         (log_options.segment_bytes, log_options.max_commit_bytes) = (4 << 20, 1 << 20);
@@ -51,13 +62,20 @@ impl TestServer {
         metrics.register(&mut registry);
         let publisher =
             Arc::new(Publisher::new(log.clone(), PublishLimits::default(), PublisherMetrics::default()));
-        let services = GrpcServices { publisher, log: log.clone(), metrics };
+        let identity = LogIdentity { log_id: log.id().0, oldest_offset: 0, end_offset: 0 };
+        let state_path = directory.path().join("state.db");
+        let api_keys = tokio::task::spawn_blocking(move || {
+            let state = State::open(&state_path, identity, OpenMode::Normal).unwrap();
+            ApiKeys::open(state, keys_required, None).unwrap()
+        });
+        let api_keys = Arc::new(api_keys.await.unwrap());
+        let services = GrpcServices { publisher, log: log.clone(), api_keys: Arc::clone(&api_keys), metrics };
         let (server, address) = GrpcServer::bind(&options, services).unwrap();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
-        Self { address, log, registry, stop: Some(stop), running, _directory: directory }
+        Self { address, log, api_keys, registry, stop: Some(stop), running, _directory: directory }
     }
 
     pub(crate) async fn channel(&self) -> Channel {

@@ -1,0 +1,60 @@
+//! Who may do what: keys, scopes, and tenants that do not see each other.
+
+use eventrelay_event::Tenant;
+use eventrelay_server::auth::{ApiKey, NewApiKey, Scope};
+use eventrelay_server::proto::v1;
+use tonic::{Code, Request, Status};
+
+use super::support::{TestServer, code, keyed};
+
+async fn key(server: &TestServer, tenant: &str, scopes: &[Scope]) -> ApiKey {
+    let (tenant, scopes) = (Tenant::parse(tenant).unwrap(), scopes.iter().copied().collect());
+    let new = NewApiKey { name: "test".to_owned(), tenant, scopes, lifetime: None };
+    server.api_keys.create(new).await.unwrap().0
+}
+
+fn with<T>(key: Option<&ApiKey>, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(key) = key {
+        request.metadata_mut().insert("x-api-key", key.expose().parse().unwrap());
+    }
+    request
+}
+
+fn told(status: &Status) -> (Code, String) {
+    (status.code(), code(status))
+}
+
+#[tokio::test]
+async fn a_key_lets_in_where_its_scopes_reach_and_nowhere_else() {
+    let server = TestServer::start_asking_for_keys(true, |_| {}).await;
+    let mut client = server.client().await;
+    let publisher = key(&server, "a", &[Scope::Publish]).await;
+    let publish = || v1::PublishRequest { events: vec![keyed("t", "k")] };
+    for stranger in [None, Some(&ApiKey::generate())] {
+        let status = client.publish(with(stranger, publish())).await.unwrap_err();
+        assert_eq!(told(&status), (Code::Unauthenticated, "unauthenticated".to_owned()));
+    }
+    client.publish(with(Some(&publisher), publish())).await.unwrap();
+    let subscribe = v1::SubscribeRequest { start: None };
+    let status = client.subscribe(with(Some(&publisher), subscribe)).await.unwrap_err();
+    assert_eq!(told(&status), (Code::PermissionDenied, "missing_scope".to_owned()));
+    assert_eq!(server.log.durable_offset(), 1);
+}
+
+#[tokio::test]
+async fn tenants_do_not_see_each_other() {
+    let server = TestServer::start_asking_for_keys(true, |_| {}).await;
+    let mut client = server.client().await;
+    let first = key(&server, "a", &[Scope::Publish, Scope::Read]).await;
+    let second = key(&server, "b", &[Scope::Publish, Scope::Read]).await;
+    let publish = || v1::PublishRequest { events: vec![keyed("t", "k")] };
+    let receipt =
+        client.publish(with(Some(&first), publish())).await.unwrap().into_inner().receipts.remove(0);
+    let other = client.publish(with(Some(&second), publish())).await.unwrap().into_inner().receipts.remove(0);
+    assert!(!other.duplicate, "a key of one tenant met that of another");
+    let find = || v1::GetEventRequest { id: receipt.id.clone() };
+    client.get_event(with(Some(&first), find())).await.unwrap();
+    let status = client.get_event(with(Some(&second), find())).await.unwrap_err();
+    assert_eq!(told(&status), (Code::NotFound, "event_not_found".to_owned()));
+}
