@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use eventrelay::{ConfigError, StartError};
 use eventrelay_log::OpenError as LogError;
-use eventrelay_server::http::BindError;
+use eventrelay_server::BindError;
 use eventrelay_state::{OpenError as StateError, ReconcileError};
 
 /// Shown under `eventrelay --help`.

@@ -1,7 +1,7 @@
 //! Why a relay does not start.
 
 use eventrelay_delivery::EngineError;
-use eventrelay_server::http::BindError;
+use eventrelay_server::BindError;
 use eventrelay_sinks::SinkError;
 use eventrelay_state::ReconcileError;
 

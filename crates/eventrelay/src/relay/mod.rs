@@ -50,7 +50,7 @@ pub struct Relay {
     publisher: Arc<Publisher>,
     http_address: SocketAddr,
     /// The front door's one task; its end is the front door's.
-    http: JoinSet<eventrelay_server::http::Drained>,
+    http: JoinSet<eventrelay_server::Drained>,
     stop_http: oneshot::Sender<()>,
     shutdown_timeout: Duration,
 }

@@ -22,10 +22,10 @@ use super::problem::Problem;
 use super::request_id::{RequestIds, X_REQUEST_ID};
 use super::route::{Route, Target};
 use super::routes::{events, health, metrics, stream};
-use super::shutdown::Stage;
 use super::state::{ConnectionState, InFlight};
 use super::upload::{Upload, UploadLimits};
 use crate::health::SubscriptionsHealth;
+use crate::shutdown::Stage;
 
 /// What the front door leads to.
 pub struct Services {

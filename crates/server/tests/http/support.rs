@@ -8,9 +8,9 @@ use eventrelay_event::{StoredEvent, Timestamp};
 use eventrelay_ingest::{PublishLimits, Publisher, PublisherMetrics};
 use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
-use eventrelay_server::http::{Drained, HttpMetrics, HttpServer, ServerOptions, Services};
+use eventrelay_server::http::{HttpMetrics, HttpServer, ServerOptions, Services};
 use eventrelay_server::{
-    DeliveriesUnreadable, Delivery, DeliveryState, SubscriptionHealth, SubscriptionsHealth,
+    DeliveriesUnreadable, Delivery, DeliveryState, Drained, SubscriptionHealth, SubscriptionsHealth,
 };
 use prometheus_client::registry::Registry;
 use serde_json::Value;
