@@ -1,9 +1,10 @@
 //! The front doors: how producers and people reach the relay.
 //!
-//! [`http`] for now. What the doors will have in common is here: the accept loop (`accept`), who is let in (`admission`),
-//! and what is counted of connections.
+//! [`http`] for everything, [`tcp`] for producers that send frames or lines. What the doors have in common is here: the accept
+//! loop (`accept`), who is let in (`admission`), and what is counted of connections.
 
 pub mod http;
+pub mod tcp;
 
 mod accept;
 mod admission;
@@ -11,9 +12,12 @@ mod connection_metrics;
 mod deliveries;
 mod health;
 mod limits;
+mod listen;
+mod receipt;
 mod shutdown;
 
 pub use accept::{BindError, Drained};
 pub use deliveries::{Delivery, DeliveryState, EventStatus};
 pub use health::{DeliveriesUnreadable, SubscriptionHealth, SubscriptionsHealth};
 pub use limits::OptionsError;
+pub use listen::Listen;
