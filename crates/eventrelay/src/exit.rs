@@ -90,10 +90,10 @@ fn exit_of(error: &StartError) -> Exit {
             StateError::Io { .. } | StateError::Sqlite { .. } => Exit::Unexpected,
         },
         StartError::Subscriptions(ReconcileError::State(_)) => Exit::Unexpected,
-        StartError::Subscriptions(_) | StartError::Sink { .. } | StartError::Http(BindError::Options(_)) => {
-            Exit::Usage
-        }
-        StartError::Http(BindError::Listen { .. }) => Exit::CannotListen,
+        StartError::Subscriptions(_)
+        | StartError::Sink { .. }
+        | StartError::FrontDoor(BindError::Options(_)) => Exit::Usage,
+        StartError::FrontDoor(BindError::Listen { .. }) => Exit::CannotListen,
         StartError::Engine(_) | StartError::CutShort => Exit::Unexpected,
     }
 }

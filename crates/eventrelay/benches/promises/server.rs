@@ -21,6 +21,7 @@ impl Server {
             .args(["serve", "--config"])
             .arg(&file)
             .env("EVENTRELAY_HTTP__LISTEN", "127.0.0.1:0")
+            .env("EVENTRELAY_TCP__FRAMES_LISTEN", "off")
             .env("EVENTRELAY_LOGGING__LEVEL", "warn")
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

@@ -17,11 +17,12 @@ mod validate;
 use std::path::PathBuf;
 
 use eventrelay_server::http::ServerOptions;
+use eventrelay_server::tcp::TcpOptions;
 use eventrelay_state::Subscription;
 use serde::{Deserialize, Serialize};
 
 pub use level::LevelError;
-pub use load::{ConfigError, HttpOverrides, LoggingOverrides, Overrides, Problem, Sources};
+pub use load::{ConfigError, HttpOverrides, LoggingOverrides, Overrides, Problem, Sources, TcpOverrides};
 pub use sections::{Delivery, Egress, Log, LogFormat, LogRotation, LogSync, LogWriteMode, Logging, Publish};
 
 /// Every key with its default, commented. What `eventrelay config default` prints.
@@ -39,6 +40,8 @@ pub struct Config {
     pub publish: Publish,
     /// The HTTP front door.
     pub http: ServerOptions,
+    /// The TCP front door.
+    pub tcp: TcpOptions,
     /// The dispatchers.
     pub delivery: Delivery,
     /// What sinks may connect to.
@@ -57,6 +60,7 @@ impl Default for Config {
             log: Log::default(),
             publish: Publish::default(),
             http: ServerOptions::default(),
+            tcp: TcpOptions::default(),
             delivery: Delivery::default(),
             egress: Egress::default(),
             logging: Logging::default(),

@@ -28,9 +28,9 @@ pub enum StartError {
     /// The dispatchers do not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The front door does not open.
+    /// A front door does not open.
     #[error(transparent)]
-    Http(#[from] BindError),
+    FrontDoor(#[from] BindError),
     /// The runtime is ending.
     #[error("the start was cut short")]
     CutShort,
