@@ -21,6 +21,7 @@
 
 mod body;
 mod connection;
+mod decompress;
 mod gate;
 mod guard;
 mod metrics;

@@ -81,6 +81,11 @@ impl Shared {
             options: options.clone(),
         }
     }
+
+    /// How bodies are bounded.
+    pub(crate) fn upload_limits(&self) -> &UploadLimits {
+        &self.uploads
+    }
 }
 
 /// Answers one request.
