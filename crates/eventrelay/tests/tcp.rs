@@ -44,7 +44,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 fn frame(payload: &str) -> Vec<u8> {
-    [&(payload.len() as u32).to_le_bytes(), payload.as_bytes()].concat()
+    [&u32::try_from(payload.len()).unwrap().to_le_bytes(), payload.as_bytes()].concat()
 }
 
 /// Sends a line and reads its answer.

@@ -138,7 +138,7 @@ mod tests {
     fn frames(payloads: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for payload in payloads {
-            bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
             bytes.extend_from_slice(payload);
         }
         bytes
@@ -199,10 +199,11 @@ mod tests {
     #[test]
     fn a_frame_over_the_limit_is_seen_by_its_length_alone() {
         let length = |length: u32| length.to_le_bytes().to_vec();
+        let most = u32::try_from(MAX_BYTES).unwrap();
         assert_eq!(Framing::Frames.next(&length(u32::MAX), 0, 0, MAX_BYTES), Next::TooLarge);
-        assert_eq!(Framing::Frames.next(&length(MAX_BYTES as u32 + 1), 0, 0, MAX_BYTES), Next::TooLarge);
+        assert_eq!(Framing::Frames.next(&length(most + 1), 0, 0, MAX_BYTES), Next::TooLarge);
         assert_eq!(
-            Framing::Frames.next(&length(MAX_BYTES as u32), 0, 0, MAX_BYTES),
+            Framing::Frames.next(&length(most), 0, 0, MAX_BYTES),
             Next::Partial { at_least: LENGTH_BYTES + MAX_BYTES }
         );
         assert_eq!(Framing::Frames.next(&length(0), 0, 0, MAX_BYTES), Next::Payload { range: 4..4, end: 4 });

@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_named() {
-        let cases: [(&str, fn(&mut TcpOptions)); 6] = [
+        type Change = fn(&mut TcpOptions);
+        let cases: [(&str, Change); 6] = [
             ("tenant", |options| options.tenant = "No Tenant".to_owned()),
             ("event_type", |options| options.event_type = String::new()),
             ("event_source", |options| options.event_source = "no uri".to_owned()),

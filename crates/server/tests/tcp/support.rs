@@ -188,7 +188,7 @@ impl Client {
 /// A payload behind its length.
 pub(crate) fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
     let payload = payload.as_ref();
-    [&(payload.len() as u32).to_le_bytes(), payload].concat()
+    [&u32::try_from(payload.len()).unwrap().to_le_bytes(), payload].concat()
 }
 
 /// An event as a line, with these members beside the required ones.
