@@ -96,6 +96,12 @@ impl Publisher {
         &self.limits
     }
 
+    /// The most bytes that the records of one batch may have: what one commit of the log takes.
+    #[must_use]
+    pub fn max_batch_bytes(&self) -> usize {
+        self.log.max_group_bytes()
+    }
+
     /// The counters, for front doors to count what they refuse themselves.
     #[must_use]
     pub fn metrics(&self) -> &PublisherMetrics {

@@ -23,9 +23,6 @@ use super::refusal::Refusal;
 use super::service::Shared;
 use crate::shutdown::Stage;
 
-/// The most that is published together: enough that a commit costs little for each, and little enough that the first of
-/// them does not wait for the last.
-const BATCH_COST_BYTES: usize = 256 << 10;
 /// How many reads a drain takes to empty the system's buffer; a client that sends on and on is not waited for.
 const READS_WHILE_DRAINING: usize = 64;
 
@@ -127,7 +124,7 @@ impl<'a> Reader<'a> {
     /// Finds the payloads of the next batch.
     fn cut(&mut self) -> Cut {
         let received = self.buffer.received();
-        let max_cost = BATCH_COST_BYTES.min(self.shared.options.max_in_flight_bytes);
+        let max_cost = self.shared.max_batch_cost();
         let max_payloads = self.shared.publisher.limits().events.batch_events;
         self.places.clear();
         let mut cut = Cut { bytes: 0, cost: 0, then: Then::More };

@@ -10,6 +10,9 @@ use super::metrics::TcpMetrics;
 use super::options::TcpOptions;
 use crate::limits::{LimitCheck, OptionsError};
 
+/// The most that is published together: enough that a commit costs little for each, and little enough that the first of
+/// them does not wait for the last.
+const BATCH_COST_BYTES: usize = 256 << 10;
 /// What the log adds to an event at most: a record's header with its key.
 const RECORD_BYTES: usize = 32;
 /// What an event in JSON may take in the log beyond its JSON: the lengths of its fields, and the tenant's name.
@@ -63,6 +66,11 @@ impl Shared {
     /// The most bytes of an opaque payload.
     pub(crate) fn max_opaque_bytes(&self) -> usize {
         self.publisher.limits().events.event_bytes.saturating_sub(self.envelope.event_bytes(0))
+    }
+
+    /// The most that the payloads of one batch may cost together.
+    pub(crate) fn max_batch_cost(&self) -> usize {
+        BATCH_COST_BYTES.min(self.options.max_in_flight_bytes).min(self.publisher.max_batch_bytes())
     }
 
     /// What a payload counts for where bytes in flight are bounded: at least what it takes in the log's queue.

@@ -103,3 +103,16 @@ async fn what_was_sent_before_the_client_ended_is_answered() {
     assert_eq!(client.until_closed().await, [0, 0]);
     server.until_metrics_say("eventrelay_tcp_ended_connections_total{reason=\"client\"} 1").await;
 }
+
+#[tokio::test]
+async fn a_burst_that_no_commit_can_hold_is_stored_by_several() {
+    let server = TestServer::start_on_log(4096, |_| {}).await;
+    let mut client = server.connect().await;
+    client.send(frame("x").repeat(5000)).await;
+    assert_eq!(client.receive(5000).await, vec![0; 5000]);
+    let mut lines = server.connect_lines().await;
+    lines.send(crate::support::line("").repeat(500)).await;
+    for offset in 5000..5500 {
+        assert_eq!(lines.receive_line().await["offset"], offset);
+    }
+}

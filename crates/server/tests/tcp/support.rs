@@ -36,9 +36,14 @@ impl TestServer {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut TcpOptions)) -> Self {
+        Self::start_on_log(1 << 20, change).await
+    }
+
+    /// With a log whose commits have at most this many bytes.
+    pub(crate) async fn start_on_log(max_commit_bytes: usize, change: impl FnOnce(&mut TcpOptions)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut log_options = Options::new(directory.path().to_owned());
-        (log_options.segment_bytes, log_options.max_commit_bytes) = (4 << 20, 1 << 20);
+        (log_options.segment_bytes, log_options.max_commit_bytes) = (4 << 20, max_commit_bytes);
         let log = tokio::task::spawn_blocking(move || {
             Log::open(Arc::new(RealDisk::new(DurableWrites::Buffered)), log_options).unwrap()
         });
