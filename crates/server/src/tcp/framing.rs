@@ -42,8 +42,8 @@ pub(crate) enum Next {
     },
     /// The beginning of a payload, or nothing.
     Partial {
-        /// How many bytes it has at the least.
-        at_least: usize,
+        /// The room that is worth having for it: what a frame says that it has, and twice what there is of a line.
+        room_bytes: usize,
     },
     /// A payload over the limit. What follows cannot be told apart any more.
     TooLarge,
@@ -70,7 +70,7 @@ impl Framing {
 
 fn next_frame(rest: &[u8], at: usize, max_bytes: usize) -> Next {
     let Some((length, rest)) = rest.split_first_chunk::<LENGTH_BYTES>() else {
-        return Next::Partial { at_least: LENGTH_BYTES };
+        return Next::Partial { room_bytes: LENGTH_BYTES };
     };
     // On a 32-bit machine a length that does not fit is over any limit.
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
@@ -78,7 +78,7 @@ fn next_frame(rest: &[u8], at: usize, max_bytes: usize) -> Next {
         return Next::TooLarge;
     }
     if rest.len() < length {
-        return Next::Partial { at_least: LENGTH_BYTES + length };
+        return Next::Partial { room_bytes: LENGTH_BYTES + length };
     }
     let start = at + LENGTH_BYTES;
     Next::Payload { range: start..start + length, end: start + length }
@@ -89,7 +89,7 @@ fn next_line(rest: &[u8], at: usize, searched: usize, max_bytes: usize) -> Next 
         return if rest.len() > max_bytes {
             Next::TooLarge
         } else {
-            Next::Partial { at_least: rest.len() + 1 }
+            Next::Partial { room_bytes: (2 * rest.len()).clamp(1, max_bytes + 1) }
         };
     };
     let end = at + length + 1;
@@ -161,7 +161,7 @@ mod tests {
             let bytes = frames(&sent);
             let (found, last) = payloads(Framing::Frames, &split(&bytes, &cuts));
             prop_assert_eq!(found, sent);
-            prop_assert_eq!(last, Some(Next::Partial { at_least: LENGTH_BYTES }));
+            prop_assert_eq!(last, Some(Next::Partial { room_bytes: LENGTH_BYTES }));
         }
 
         #[test]
@@ -188,9 +188,9 @@ mod tests {
                 let whole = payloads(framing, &[&bytes]);
                 let in_pieces = payloads(framing, &split(&bytes, &cuts));
                 prop_assert_eq!(&whole, &in_pieces);
-                // What is said to be missing is missing: a buffer of that size can hold it.
-                if let Some(Next::Partial { at_least }) = whole.1 {
-                    prop_assert!(at_least <= LENGTH_BYTES + MAX_BYTES);
+                // No more room is asked for than a payload may have.
+                if let Some(Next::Partial { room_bytes }) = whole.1 {
+                    prop_assert!(room_bytes <= LENGTH_BYTES + MAX_BYTES);
                 }
             }
         }
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(Framing::Frames.next(&length(most + 1), 0, 0, MAX_BYTES), Next::TooLarge);
         assert_eq!(
             Framing::Frames.next(&length(most), 0, 0, MAX_BYTES),
-            Next::Partial { at_least: LENGTH_BYTES + MAX_BYTES }
+            Next::Partial { room_bytes: LENGTH_BYTES + MAX_BYTES }
         );
         assert_eq!(Framing::Frames.next(&length(0), 0, 0, MAX_BYTES), Next::Payload { range: 4..4, end: 4 });
     }
@@ -213,7 +213,7 @@ mod tests {
     fn a_line_over_the_limit_is_seen_before_its_end() {
         let line = [b'x'; MAX_BYTES + 1];
         assert_eq!(Framing::Lines.next(&line, 0, 0, MAX_BYTES), Next::TooLarge);
-        let partial = Next::Partial { at_least: MAX_BYTES + 1 };
+        let partial = Next::Partial { room_bytes: MAX_BYTES + 1 };
         assert_eq!(Framing::Lines.next(&line[1..], 0, 0, MAX_BYTES), partial);
         let ended = [&line[..], b"\n"].concat();
         assert_eq!(Framing::Lines.next(&ended, 0, 0, MAX_BYTES), Next::TooLarge);

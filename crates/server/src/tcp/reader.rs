@@ -57,7 +57,7 @@ struct Cut {
 enum Then {
     /// More payloads.
     More,
-    /// A part of one, or nothing. It has this many bytes at the least.
+    /// A part of one, or nothing. So much room is worth having for it.
     Partial(usize),
     /// What ends the connection.
     Refused(Refusal),
@@ -91,8 +91,8 @@ impl<'a> Reader<'a> {
     pub(crate) async fn run(mut self) -> End {
         loop {
             let taken = async {
-                let missing_bytes = self.take_payloads().await?;
-                self.receive(missing_bytes).await
+                let room_bytes = self.take_payloads().await?;
+                self.receive(room_bytes).await
             };
             if let Err(end) = taken.await {
                 return end;
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Submits every payload that has come whole. Tells how many bytes the next one has at the least.
+    /// Submits every payload that has come whole. Tells how much room the next one is worth.
     async fn take_payloads(&mut self) -> Result<usize, End> {
         let mut progress = false;
         loop {
@@ -145,9 +145,9 @@ impl<'a> Reader<'a> {
                     (cut.bytes, cut.cost, self.searched) = (end, cut.cost + cost, 0);
                 }
                 Next::Blank { end } => (cut.bytes, self.searched) = (end, 0),
-                Next::Partial { at_least } => {
+                Next::Partial { room_bytes } => {
                     self.searched = received.len() - cut.bytes;
-                    cut.then = Then::Partial(at_least);
+                    cut.then = Then::Partial(room_bytes);
                     return cut;
                 }
                 Next::TooLarge => {
@@ -191,14 +191,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Receives at least one byte.
-    async fn receive(&mut self, missing_bytes: usize) -> Result<(), End> {
+    async fn receive(&mut self, room_bytes: usize) -> Result<(), End> {
         loop {
             if self.buffer.is_empty() {
                 self.buffer.release();
             }
             self.wait_until_readable().await?;
             let deadline = self.deadline.unwrap_or_else(|| Instant::now() + self.frame_timeout());
-            if self.buffer.make_room(missing_bytes, deadline).await == Err(NoMemory) {
+            if self.buffer.make_room(room_bytes, deadline).await == Err(NoMemory) {
                 let refusal = Refusal::new("overloaded", "too many large payloads are being received");
                 return Err(self.refuse(refusal).await);
             }

@@ -58,7 +58,7 @@ impl<'a> ReceiveBuffer<'a> {
         self.reserved = None;
     }
 
-    /// Makes room for at least one more byte of a payload of which `payload_bytes` is known.
+    /// Makes room for at least one more byte of a payload for which `payload_bytes` of room are worth having.
     ///
     /// # Errors
     /// When the memory that all buffers share has no room until the deadline.
@@ -81,7 +81,7 @@ impl<'a> ReceiveBuffer<'a> {
             }
         }
         if self.end == self.bytes.len() {
-            // Its own length, and no more than twice what has come.
+            // No more than twice what has come, whatever was announced.
             let wanted = payload_bytes.clamp(self.end + 1, 2 * self.end);
             let more = self.memory.acquire_many(permits(wanted - self.bytes.len()));
             match timeout_at(deadline, more).await {

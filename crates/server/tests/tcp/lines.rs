@@ -76,3 +76,13 @@ async fn many_lines_are_answered_each() {
         assert_eq!(client.receive_line().await["offset"], offset);
     }
 }
+
+#[tokio::test]
+async fn a_long_line_is_taken_in_a_few_reads() {
+    let server = TestServer::start().await;
+    let mut client = server.connect_lines().await;
+    client.send([line(&format!(",\"data\":\"{}\"", "x".repeat(900_000))), line("")].concat()).await;
+    assert_eq!(client.receive_line().await["offset"], 0);
+    assert_eq!(client.receive_line().await["offset"], 1);
+    assert!(server.stored(0).data().unwrap().1.len() > 900_000);
+}
