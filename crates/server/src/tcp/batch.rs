@@ -26,7 +26,7 @@ pub(crate) struct Batch<'a> {
     rest: Rest,
     began: Instant,
     /// Its share of what may be in flight on the connection.
-    _in_flight: Option<SemaphorePermit<'a>>,
+    in_flight: Option<SemaphorePermit<'a>>,
 }
 
 enum Rest {
@@ -61,7 +61,7 @@ impl<'a> Batch<'a> {
                 submit_json(shared, received, places).await
             }
         };
-        Self { payloads: places.len(), refused, rest, began, _in_flight: Some(in_flight) }
+        Self { payloads: places.len(), refused, rest, began, in_flight: Some(in_flight) }
     }
 
     /// One payload that is refused, and not even read to its end.
@@ -71,7 +71,7 @@ impl<'a> Batch<'a> {
             refused: vec![(0, refusal)],
             rest: Rest::Nothing,
             began: Instant::now(),
-            _in_flight: None,
+            in_flight: None,
         }
     }
 
@@ -95,7 +95,7 @@ impl<'a> Batch<'a> {
             refused: self.refused,
             outcomes,
             began: self.began,
-            _in_flight: self._in_flight,
+            _in_flight: self.in_flight,
         }
     }
 }
@@ -106,6 +106,7 @@ pub(crate) struct Answered<'a> {
     refused: Vec<(usize, Refusal)>,
     outcomes: Outcomes,
     began: Instant,
+    /// Given back with this, once the answers are on their way.
     _in_flight: Option<SemaphorePermit<'a>>,
 }
 

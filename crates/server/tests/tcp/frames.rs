@@ -116,3 +116,22 @@ async fn a_burst_that_no_commit_can_hold_is_stored_by_several() {
         assert_eq!(lines.receive_line().await["offset"], offset);
     }
 }
+
+#[tokio::test]
+async fn what_cannot_be_stored_now_is_refused_and_the_connection_goes_on() {
+    let server = TestServer::start().await;
+    let (mut client, mut lines) = (server.connect().await, server.connect_lines().await);
+    client.send(frame("stored")).await;
+    assert_eq!(client.receive(1).await, [0x00]);
+    let log = server.log.clone();
+    tokio::task::spawn_blocking(move || log.close()).await.unwrap();
+    for _ in 0..2 {
+        client.send(frame("not stored").repeat(3)).await;
+        assert_eq!(client.receive(3).await, [0x04; 3]);
+        lines.send(crate::support::line("")).await;
+        let refusal = lines.receive_line().await;
+        assert_eq!((&refusal["code"], &refusal["retry_after"]), (&"shutting_down".into(), &5.into()));
+    }
+    assert_eq!(server.log.durable_offset(), 1);
+    server.until_metrics_say("eventrelay_tcp_refused_total{code=\"shutting_down\"} 8").await;
+}
