@@ -76,6 +76,8 @@ class WebhookSignatures(unittest.TestCase):
             f"""
             [http]
             listen = "127.0.0.1:0"
+            [tcp]
+            frames_listen = "off"
             [egress]
             allow_private_addresses = true
             [[subscriptions]]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use eventrelay::{ConfigError, StartError};
 use eventrelay_log::OpenError as LogError;
-use eventrelay_server::http::BindError;
+use eventrelay_server::BindError;
 use eventrelay_state::{OpenError as StateError, ReconcileError};
 
 /// Shown under `eventrelay --help`.
@@ -93,8 +93,8 @@ fn exit_of(error: &StartError) -> Exit {
         StartError::Subscriptions(_)
         | StartError::Sink { .. }
         | StartError::BootstrapKey { .. }
-        | StartError::Http(BindError::Options(_)) => Exit::Usage,
-        StartError::Http(BindError::Listen { .. }) => Exit::CannotListen,
+        | StartError::FrontDoor(BindError::Options(_)) => Exit::Usage,
+        StartError::FrontDoor(BindError::Listen { .. }) => Exit::CannotListen,
         StartError::Engine(_) | StartError::ApiKeys(_) | StartError::CutShort => Exit::Unexpected,
     }
 }

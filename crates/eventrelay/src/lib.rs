@@ -6,14 +6,14 @@
 //! let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 //!
 //! let relay = eventrelay::Relay::start(eventrelay::Config::default(), eventrelay::StartOptions::default()).await?;
-//! println!("listening on http://{}", relay.http_address());
+//! println!("listening on http://{}", relay.addresses().http);
 //! relay.shutdown().await;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! [`Config`] is what the relay is told, [`Relay`] is the running thing: the log, the publisher, the delivery state, the
-//! dispatchers and the HTTP front door, wired together and shut down in order. The binary of the same name adds the
+//! dispatchers and the front doors, wired together and shut down in order. The binary of the same name adds the
 //! command line, signals and log lines.
 
 mod config;
@@ -22,5 +22,6 @@ mod relay;
 pub use config::{
     Auth, Config, ConfigError, DEFAULT_TOML, Delivery, Egress, HttpOverrides, LevelError, Log, LogFormat,
     LogRotation, LogSync, LogWriteMode, Logging, LoggingOverrides, Overrides, Problem, Publish, Sources,
+    TcpOverrides,
 };
-pub use relay::{Drained, Relay, StartError, StartOptions};
+pub use relay::{Addresses, Drained, Relay, StartError, StartOptions};

@@ -17,6 +17,10 @@ pub(crate) fn raise_limit(max_connections: usize) {
     if let Some(limit) = getrlimit(Resource::Nofile).current
         && limit < wanted
     {
-        tracing::warn!(limit, wanted, "the limit on open files is below what http.max_connections asks for");
+        tracing::warn!(
+            limit,
+            wanted,
+            "the limit on open files is below what http.max_connections and tcp.max_connections ask for"
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! `eventrelay serve`: runs the server until a signal.
 
-use std::net::SocketAddr;
-
-use eventrelay::{Config, HttpOverrides, LogSync, LoggingOverrides, Overrides, Relay, Sources, StartOptions};
+use eventrelay::{
+    Addresses, Config, HttpOverrides, LogSync, LoggingOverrides, Overrides, Relay, Sources, StartOptions,
+    TcpOverrides,
+};
 use tokio::runtime::Runtime;
 
 use crate::arguments::ServeArguments;
@@ -14,7 +15,7 @@ use crate::{logging, open_files, stdout};
 pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     let config = Config::load(&sources(arguments))?;
     let writers = logging::start(&config.logging)?;
-    open_files::raise_limit(config.http.max_connections);
+    open_files::raise_limit(config.http.max_connections + config.tcp.max_connections);
     let mut options =
         StartOptions { create_missing_state: arguments.create_missing_state, ..StartOptions::default() };
     writers.register_metrics(&mut options.registry);
@@ -32,6 +33,10 @@ fn sources(arguments: &ServeArguments) -> Sources {
         overrides: Overrides {
             data_directory: arguments.data_directory.clone(),
             http: HttpOverrides { listen: arguments.http_listen.clone() },
+            tcp: TcpOverrides {
+                frames_listen: arguments.tcp_frames_listen.clone(),
+                lines_listen: arguments.tcp_lines_listen.clone(),
+            },
             logging: LoggingOverrides { level: arguments.log_level.clone() },
         },
     }
@@ -45,10 +50,10 @@ async fn serve(config: Config, options: StartOptions) -> Result<(), Failure> {
         started = Relay::start(config, options) => started?,
         signal = signals.next() => exit_at_once(signal),
     };
-    greeting.print(relay.http_address())?;
+    greeting.print(relay.addresses())?;
     let signal = tokio::select! {
         signal = signals.next() => signal,
-        () = relay.http_ended() => return Err(Failure::unexpected("the HTTP server failed; see the log lines")),
+        () = relay.front_door_ended() => return Err(Failure::unexpected("a front door failed; see the log lines")),
     };
     tracing::info!(%signal, "draining; a second signal stops at once");
     let drained = tokio::select! {
@@ -89,15 +94,17 @@ impl Greeting {
         }
     }
 
-    fn print(&self, address: SocketAddr) -> Result<(), Failure> {
+    fn print(&self, addresses: Addresses) -> Result<(), Failure> {
+        let shown = |address: Option<_>| address.map(tracing::field::display);
         tracing::info!(
-            %address, version = env!("CARGO_PKG_VERSION"), data_directory = self.data_directory,
+            address = %addresses.http, tcp_frames = shown(addresses.tcp.frames), tcp_lines = shown(addresses.tcp.lines),
+            version = env!("CARGO_PKG_VERSION"), data_directory = self.data_directory,
             subscriptions = self.subscriptions, "listening"
         );
         if self.sync != LogSync::Commit {
             tracing::warn!(sync = ?self.sync, "log.sync is not `commit`: acknowledged events can be lost in a crash");
         }
-        let text = self.text(address);
+        let text = self.text(addresses);
         if self.on_stdout {
             return stdout::answer(&text);
         }
@@ -105,20 +112,27 @@ impl Greeting {
         Ok(())
     }
 
-    fn text(&self, address: SocketAddr) -> String {
+    fn text(&self, addresses: Addresses) -> String {
         let warning = match self.sync {
             LogSync::Commit => "",
             LogSync::Interval | LogSync::Never => {
                 "WARNING: log.sync is not \"commit\": events that were acknowledged can be lost in a crash.\n"
             }
         };
+        let also = |what, address: Option<_>| {
+            address.map_or_else(String::new, |address| format!("Listening on tcp://{address} for {what}\n"))
+        };
         format!(
             "EventRelay {version}: data in {data}, {subscriptions} subscription{s}\n\
              {warning}\
              Listening on http://{address}\n\
+             {frames}{lines}\
              Try it:\n  \
              curl -i http://{address}/v1/events -H 'content-type: application/json' \
              -d '{{\"type\":\"order.created\",\"source\":\"/shop\",\"data\":{{\"order\":1}}}}'",
+            address = addresses.http,
+            frames = also("frames", addresses.tcp.frames),
+            lines = also("lines of JSON", addresses.tcp.lines),
             version = env!("CARGO_PKG_VERSION"),
             data = self.data_directory,
             subscriptions = self.subscriptions,

@@ -36,6 +36,8 @@ pub struct Overrides {
     pub data_directory: Option<PathBuf>,
     /// `http`.
     pub http: HttpOverrides,
+    /// `tcp`.
+    pub tcp: TcpOverrides,
     /// `logging`.
     pub logging: LoggingOverrides,
 }
@@ -46,6 +48,17 @@ pub struct HttpOverrides {
     /// `http.listen`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
+}
+
+/// What the command line can set of `[tcp]`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TcpOverrides {
+    /// `tcp.frames_listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_listen: Option<String>,
+    /// `tcp.lines_listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines_listen: Option<String>,
 }
 
 /// What the command line can set of `[logging]`.

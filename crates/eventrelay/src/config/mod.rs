@@ -17,11 +17,12 @@ mod validate;
 use std::path::PathBuf;
 
 use eventrelay_server::http::ServerOptions;
+use eventrelay_server::tcp::TcpOptions;
 use eventrelay_state::Subscription;
 use serde::{Deserialize, Serialize};
 
 pub use level::LevelError;
-pub use load::{ConfigError, HttpOverrides, LoggingOverrides, Overrides, Problem, Sources};
+pub use load::{ConfigError, HttpOverrides, LoggingOverrides, Overrides, Problem, Sources, TcpOverrides};
 pub use sections::{
     Auth, Delivery, Egress, Log, LogFormat, LogRotation, LogSync, LogWriteMode, Logging, Publish,
 };
@@ -41,6 +42,8 @@ pub struct Config {
     pub publish: Publish,
     /// The HTTP front door.
     pub http: ServerOptions,
+    /// The TCP front door.
+    pub tcp: TcpOptions,
     /// Who may use the front doors.
     pub auth: Auth,
     /// The dispatchers.
@@ -61,6 +64,7 @@ impl Default for Config {
             log: Log::default(),
             publish: Publish::default(),
             http: ServerOptions::default(),
+            tcp: TcpOptions::default(),
             auth: Auth::default(),
             delivery: Delivery::default(),
             egress: Egress::default(),

@@ -10,7 +10,7 @@ pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
     let mut problems = Vec::new();
     log(config, &mut problems);
     publish(config, &mut problems);
-    http(config, &mut problems);
+    front_doors(config, &mut problems);
     logging(config, &mut problems);
     subscriptions(config, &mut problems);
     problems
@@ -98,21 +98,34 @@ fn publish(config: &Config, problems: &mut Problems) {
     within(problems, "delivery.shutdown_timeout_ms", delivery.shutdown_timeout_ms, 0, HOUR_MS);
 }
 
-fn http(config: &Config, problems: &mut Problems) {
-    let listen = config.http.listen;
-    if !listen.ip().is_loopback() && !config.auth.required {
-        let why = format!(
-            "{listen} can be reached from other machines, and no API keys are asked for; set auth.required, or listen on \
-             a loopback address such as 127.0.0.1:8080"
-        );
-        refuse(problems, "http.listen", why);
+fn front_doors(config: &Config, problems: &mut Problems) {
+    let doors = [
+        ("http.listen", Some(config.http.listen)),
+        ("tcp.frames_listen", config.tcp.frames_listen.address()),
+        ("tcp.lines_listen", config.tcp.lines_listen.address()),
+    ];
+    for (key, listen) in doors {
+        if let Some(listen) = listen
+            && !listen.ip().is_loopback()
+            && !config.auth.required
+        {
+            let why = format!(
+                "{listen} can be reached from other machines, and no API keys are asked for; set auth.required, or listen \
+                 on a loopback address such as 127.0.0.1:{}",
+                listen.port()
+            );
+            refuse(problems, key, why);
+        }
     }
-    if let Err(error) = config.http.validate() {
-        refuse(
-            problems,
-            &format!("http.{}", error.name),
-            format!("{} must be {}", error.value, error.expected),
-        );
+    for (key, listen) in &doors[1..] {
+        if listen.is_some() && config.auth.required {
+            let why = "TCP takes no API keys yet: set it to \"off\" where auth.required is set";
+            refuse(problems, key, why.to_owned());
+        }
+    }
+    for error in [config.http.validate().err(), config.tcp.validate().err()].into_iter().flatten() {
+        let key = format!("{}.{}", error.section, error.name);
+        refuse(problems, &key, format!("{} must be {}", error.value, error.expected));
     }
 }
 

@@ -1,19 +1,19 @@
 //! A running relay: its parts, started from the bottom up and shut down from the top down.
 //!
 //! ```text
-//!  start     log ─▶ state ─▶ subscriptions ─▶ sinks ─▶ engine ─▶ publisher ─▶ HTTP
-//!  shutdown  HTTP (no new requests; those in flight finish) ─▶ engine (deliveries in flight finish, cursors saved)
+//!  start     log ─▶ state ─▶ subscriptions ─▶ sinks ─▶ engine ─▶ publisher ─▶ front doors
+//!  shutdown  front doors (nothing new; what is in flight is finished) ─▶ engine (deliveries in flight finish, cursors saved)
 //!            ─▶ state ─▶ log
 //! ```
 //!
 //! In this order nothing is acknowledged that is not delivered from, and nothing is delivered that is not remembered.
 
 mod error;
+mod front_doors;
 mod health;
 pub(crate) mod settings;
 mod stores;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,19 +21,18 @@ use std::time::Duration;
 use eventrelay_delivery::{Engine, EngineOptions, resolve_start};
 use eventrelay_ingest::{Publisher, PublisherMetrics};
 use eventrelay_server::auth::{ApiKey, ApiKeys};
-use eventrelay_server::http::{HttpMetrics, HttpServer, Services};
 use eventrelay_sinks::Sink;
 use eventrelay_state::{Subscription, SubscriptionRecord};
 use prometheus_client::registry::Registry;
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 use crate::Config;
+use front_doors::{FrontDoorMetrics, FrontDoors, Parts};
 use health::EngineHealth;
 use stores::Stores;
 
 pub use error::StartError;
+pub use front_doors::Addresses;
 
 /// What a start is told beside the configuration.
 #[derive(Debug, Default)]
@@ -52,10 +51,7 @@ pub struct Relay {
     engine: Arc<Engine>,
     publisher: Arc<Publisher>,
     api_keys: Arc<ApiKeys>,
-    http_address: SocketAddr,
-    /// The front door's one task; its end is the front door's.
-    http: JoinSet<eventrelay_server::http::Drained>,
-    stop_http: oneshot::Sender<()>,
+    front_doors: FrontDoors,
     shutdown_timeout: Duration,
 }
 
@@ -89,24 +85,9 @@ impl Relay {
         let stores = Stores::open(&config, options.create_missing_state).await?;
         let started = start_on(&stores, &config, options.registry).await;
         match started {
-            Ok(Started { engine, publisher, api_keys, server, http_address }) => {
-                let (stop_http, stopped) = oneshot::channel();
-                let mut http = JoinSet::new();
-                http.spawn(server.run(async {
-                    // An error means that the relay was dropped, which stops the server too.
-                    let _ = stopped.await;
-                }));
+            Ok(Started { engine, publisher, api_keys, front_doors }) => {
                 let shutdown_timeout = Duration::from_millis(config.delivery.shutdown_timeout_ms);
-                Ok(Self {
-                    stores,
-                    engine,
-                    publisher,
-                    api_keys,
-                    http_address,
-                    http,
-                    stop_http,
-                    shutdown_timeout,
-                })
+                Ok(Self { stores, engine, publisher, api_keys, front_doors, shutdown_timeout })
             }
             Err(error) => {
                 stores.close().await;
@@ -115,10 +96,10 @@ impl Relay {
         }
     }
 
-    /// Where HTTP listens.
+    /// Where the front doors listen.
     #[must_use]
-    pub fn http_address(&self) -> SocketAddr {
-        self.http_address
+    pub fn addresses(&self) -> Addresses {
+        self.front_doors.addresses()
     }
 
     /// Takes events in process, as the front doors do.
@@ -127,28 +108,21 @@ impl Relay {
         &self.publisher
     }
 
-    /// Resolves when the front door has ended without being asked to, which only a fault in the program brings about.
-    pub async fn http_ended(&mut self) {
-        if let Some(Err(error)) = self.http.join_next().await {
-            tracing::error!(%error, "the HTTP server failed");
-        }
+    /// Resolves when a front door has ended without being asked to, which only a fault in the program brings about.
+    pub async fn front_door_ended(&mut self) {
+        self.front_doors.one_ended().await;
     }
 
     /// Takes no more connections, finishes the requests and then the deliveries that are in flight, each within its
     /// timeout, and closes the state and the log.
     pub async fn shutdown(self) -> Drained {
-        let Self { stores, engine, api_keys, mut http, stop_http, shutdown_timeout, .. } = self;
-        let mut drained = Drained::default();
-        // An error means that the server has ended already.
-        let _ = stop_http.send(());
-        match http.join_next().await {
-            Some(Ok(server)) => drained.cut_off_connections = server.cut_off,
-            Some(Err(error)) => {
-                tracing::error!(%error, "the HTTP server failed");
-                drained.failed = true;
-            }
-            None => drained.failed = true,
-        }
+        let Self { stores, engine, api_keys, front_doors, shutdown_timeout, .. } = self;
+        let shut = front_doors.shut().await;
+        let mut drained = Drained {
+            cut_off_connections: shut.cut_off_connections,
+            failed: shut.failed,
+            ..Drained::default()
+        };
         let report = engine.shutdown(shutdown_timeout).await;
         drained.unfinished_calls = report.unfinished_calls;
         drained.unsaved_subscriptions = report.unsaved_subscriptions;
@@ -165,12 +139,12 @@ struct Started {
     engine: Arc<Engine>,
     publisher: Arc<Publisher>,
     api_keys: Arc<ApiKeys>,
-    server: HttpServer,
-    http_address: SocketAddr,
+    front_doors: FrontDoors,
 }
 
 async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> Result<Started, StartError> {
     let log = stores.log.clone();
+    let api_keys = open_api_keys(stores, config).await?;
     let subscriptions = reconcile(stores, config).await?;
     let with_sinks = build_sinks(subscriptions, config).await?;
     let checkpoint_interval = Duration::from_millis(config.delivery.checkpoint_interval_ms);
@@ -179,25 +153,23 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
     let engine = Arc::new(engine);
 
     let publisher_metrics = PublisherMetrics::default();
-    let http_metrics = HttpMetrics::default();
+    let front_door_metrics = FrontDoorMetrics::default();
     log.register_metrics(&mut registry);
     publisher_metrics.register(&mut registry);
     engine.register_metrics(&mut registry);
-    http_metrics.register(&mut registry);
+    front_door_metrics.register(&mut registry);
 
     let publisher =
         Arc::new(Publisher::new(log.clone(), settings::publish_limits(config), publisher_metrics));
-    let api_keys = open_api_keys(stores, config).await?;
-    let services = Services {
+    let parts = Parts {
         api_keys: Arc::clone(&api_keys),
         publisher: Arc::clone(&publisher),
         log,
         subscriptions: Arc::new(EngineHealth(Arc::clone(&engine))),
         registry: Arc::new(registry),
-        metrics: http_metrics,
     };
-    match HttpServer::bind(&config.http, services) {
-        Ok((server, http_address)) => Ok(Started { engine, publisher, api_keys, server, http_address }),
+    match FrontDoors::open(config, parts, front_door_metrics) {
+        Ok(front_doors) => Ok(Started { engine, publisher, api_keys, front_doors }),
         Err(error) => {
             engine.shutdown(Duration::from_millis(config.delivery.shutdown_timeout_ms)).await;
             Err(error.into())

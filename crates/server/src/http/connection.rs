@@ -18,8 +18,8 @@ use tokio::task::JoinSet;
 use super::gate::{FramingLimits, Gate, GateLimits, Protocol};
 use super::options::ServerOptions;
 use super::service::{Shared, answer};
-use super::shutdown::Stage;
 use super::state::ConnectionState;
+use crate::shutdown::Stage;
 
 /// How connections are served; the same for all of them.
 #[derive(Debug, Clone)]

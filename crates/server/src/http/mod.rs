@@ -13,7 +13,7 @@
 //! The way of a request, one file each:
 //!
 //! ```text
-//! server      accepts, admits (admission), owns the connections' tasks
+//! server      binds; crate::accept lets connections in and owns their tasks
 //! connection  picks the protocol, runs hyper, drains
 //! gate        under hyper: strict framing, deadlines, closing
 //! service     above hyper: route, guard, authentication, upload, routes/*, problem
@@ -21,10 +21,10 @@
 //!
 //! Every limit is in [`ServerOptions`].
 
-mod admission;
 mod authentication;
 mod body;
 mod connection;
+mod decompress;
 mod gate;
 mod guard;
 mod metrics;
@@ -35,11 +35,10 @@ mod route;
 mod routes;
 mod server;
 mod service;
-mod shutdown;
 mod state;
 mod upload;
 
 pub use metrics::HttpMetrics;
-pub use options::{OptionsError, ServerOptions};
-pub use server::{BindError, Drained, HttpServer};
+pub use options::ServerOptions;
+pub use server::HttpServer;
 pub use service::Services;

@@ -1,0 +1,118 @@
+//! The front doors: opened together, one task each, and shut together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use eventrelay_server::auth::ApiKeys;
+use eventrelay_server::http::{HttpMetrics, HttpServer, Services};
+use eventrelay_server::tcp::{TcpAddresses, TcpMetrics, TcpServer};
+use eventrelay_server::{BindError, Drained, SubscriptionsHealth};
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Publisher;
+use crate::Config;
+
+/// Where the front doors listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// HTTP.
+    pub http: SocketAddr,
+    /// TCP, for frames and for lines.
+    pub tcp: TcpAddresses,
+}
+
+/// What they count.
+#[derive(Debug, Default)]
+pub(super) struct FrontDoorMetrics {
+    http: HttpMetrics,
+    tcp: TcpMetrics,
+}
+
+impl FrontDoorMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        self.http.register(registry);
+        self.tcp.register(registry);
+    }
+}
+
+/// What they lead to.
+pub(super) struct Parts {
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) api_keys: Arc<ApiKeys>,
+    pub(super) log: eventrelay_log::Log,
+    pub(super) subscriptions: Arc<dyn SubscriptionsHealth>,
+    /// Complete: with the front doors' own metrics.
+    pub(super) registry: Arc<Registry>,
+}
+
+/// Running front doors. Dropping them cuts off everything at once.
+#[derive(Debug)]
+pub(super) struct FrontDoors {
+    addresses: Addresses,
+    servers: JoinSet<Drained>,
+    stop: watch::Sender<bool>,
+}
+
+/// How they were shut.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Shut {
+    pub(super) cut_off_connections: usize,
+    pub(super) failed: bool,
+}
+
+impl FrontDoors {
+    /// Listens everywhere, and serves when that has succeeded.
+    pub(super) fn open(config: &Config, parts: Parts, metrics: FrontDoorMetrics) -> Result<Self, BindError> {
+        let (tcp_server, tcp) = TcpServer::bind(&config.tcp, Arc::clone(&parts.publisher), metrics.tcp)?;
+        let services = Services {
+            publisher: parts.publisher,
+            api_keys: parts.api_keys,
+            log: parts.log,
+            subscriptions: parts.subscriptions,
+            registry: parts.registry,
+            metrics: metrics.http,
+        };
+        let (http_server, http) = HttpServer::bind(&config.http, services)?;
+        let stop = watch::Sender::new(false);
+        let stopped = || {
+            let mut stop = stop.subscribe();
+            async move {
+                // An error means that the relay was dropped, which stops the servers too.
+                let _ = stop.wait_for(|stop| *stop).await;
+            }
+        };
+        let mut servers = JoinSet::new();
+        servers.spawn(http_server.run(stopped()));
+        servers.spawn(tcp_server.run(stopped()));
+        Ok(Self { addresses: Addresses { http, tcp }, servers, stop })
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Resolves when one has ended without being asked to, which only a fault in the program brings about.
+    pub(super) async fn one_ended(&mut self) {
+        if let Some(Err(error)) = self.servers.join_next().await {
+            tracing::error!(%error, "a front door failed");
+        }
+    }
+
+    /// Takes no more connections, and finishes what is in flight, at all doors at the same time.
+    pub(super) async fn shut(mut self) -> Shut {
+        self.stop.send_replace(true);
+        let mut shut = Shut::default();
+        while let Some(ended) = self.servers.join_next().await {
+            match ended {
+                Ok(drained) => shut.cut_off_connections += drained.cut_off,
+                Err(error) => {
+                    tracing::error!(%error, "a front door failed");
+                    shut.failed = true;
+                }
+            }
+        }
+        shut
+    }
+}
