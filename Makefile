@@ -11,7 +11,7 @@ CARGO ?= cargo
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Build and start the server with no configuration (data in ./data, HTTP on 127.0.0.1:8080)
+run: ## Build and start the server with no configuration (data in ./data, HTTP on 127.0.0.1:8080, TCP on 127.0.0.1:9000)
 	$(CARGO) run --locked --release --bin eventrelay -- serve
 
 build: ## Build the release binary: target/release/eventrelay

@@ -48,7 +48,7 @@ class GrpcClients(unittest.TestCase):
         cls.v1 = importlib.import_module("eventrelay.v1.eventrelay_pb2")
         v1_grpc = importlib.import_module("eventrelay.v1.eventrelay_pb2_grpc")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("EVENTRELAY_")}
-        ports = ["--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]
+        ports = ["--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--tcp-frames-listen", "off"]
         cls.process = subprocess.Popen(
             [BINARY, "serve", *ports], cwd=cls.directory.name, env=environment, stdout=subprocess.PIPE, text=True
         )

@@ -78,6 +78,8 @@ class WebhookSignatures(unittest.TestCase):
             listen = "127.0.0.1:0"
             [grpc]
             listen = "127.0.0.1:0"
+            [tcp]
+            frames_listen = "off"
             [egress]
             allow_private_addresses = true
             [[subscriptions]]

@@ -8,7 +8,7 @@ use crate::exit;
 
 /// A durable event relay in one binary.
 ///
-/// Takes events over HTTP and gRPC, writes each to a log on disk before it answers, and delivers it to every matching
+/// Takes events over HTTP, gRPC and TCP, writes each to a log on disk before it answers, and delivers it to every matching
 /// subscription at least once. `eventrelay serve` needs no configuration.
 #[derive(Debug, Parser)]
 #[command(name = "eventrelay", version, after_help = exit::HELP, propagate_version = false)]
@@ -46,9 +46,10 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Starts with no configuration at all: data in ./data, HTTP on 127.0.0.1:8080, gRPC on 127.0.0.1:50051.
-SIGTERM or SIGINT drains: no new connections, then the requests in flight are finished (http.drain_timeout_ms and
-grpc.drain_timeout_ms), then the deliveries in flight (delivery.shutdown_timeout_ms). A second signal exits at once.")]
+Starts with no configuration at all: data in ./data, HTTP on 127.0.0.1:8080, gRPC on
+127.0.0.1:50051, TCP on 127.0.0.1:9000.
+SIGTERM or SIGINT drains: no new connections, then the requests in flight are finished (http.drain_timeout_ms,
+grpc.drain_timeout_ms, tcp.drain_timeout_ms), then the deliveries in flight (delivery.shutdown_timeout_ms). A second signal exits at once.")]
 pub(crate) struct ServeArguments {
     #[command(flatten)]
     pub(crate) source: ConfigSource,
@@ -61,6 +62,12 @@ pub(crate) struct ServeArguments {
     /// Where gRPC listens; port 0 takes a free one [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) grpc_listen: Option<String>,
+    /// Where length-prefixed frames are taken over TCP, or `off` [default: 127.0.0.1:9000]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) tcp_frames_listen: Option<String>,
+    /// Where lines of JSON are taken over TCP, or `off` [default: off]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) tcp_lines_listen: Option<String>,
     /// error, warn, info, debug, trace, or directives by module [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use eventrelay::{ConfigError, StartError};
 use eventrelay_log::OpenError as LogError;
-use eventrelay_server::grpc::GrpcBindError;
-use eventrelay_server::http::BindError;
+use eventrelay_server::BindError;
 use eventrelay_state::{OpenError as StateError, ReconcileError};
 
 /// Shown under `eventrelay --help`.
@@ -94,12 +93,9 @@ fn exit_of(error: &StartError) -> Exit {
         StartError::Subscriptions(_)
         | StartError::Sink { .. }
         | StartError::BootstrapKey { .. }
-        | StartError::Http(BindError::Options(_))
-        | StartError::Grpc(GrpcBindError::Options(_)) => Exit::Usage,
-        StartError::Http(BindError::Listen { .. }) | StartError::Grpc(GrpcBindError::Listen { .. }) => {
-            Exit::CannotListen
-        }
-        StartError::Grpc(GrpcBindError::Reflection(_))
+        | StartError::FrontDoor(BindError::Options(_)) => Exit::Usage,
+        StartError::FrontDoor(BindError::Listen { .. }) => Exit::CannotListen,
+        StartError::FrontDoor(BindError::Contracts { .. })
         | StartError::Engine(_)
         | StartError::ApiKeys(_)
         | StartError::CutShort => Exit::Unexpected,

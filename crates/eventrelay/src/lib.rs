@@ -6,7 +6,7 @@
 //! let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 //!
 //! let relay = eventrelay::Relay::start(eventrelay::Config::default(), eventrelay::StartOptions::default()).await?;
-//! println!("listening on http://{}", relay.http_address());
+//! println!("listening on http://{}", relay.addresses().http);
 //! relay.shutdown().await;
 //! # Ok(())
 //! # }
@@ -22,6 +22,6 @@ mod relay;
 pub use config::{
     Auth, Config, ConfigError, DEFAULT_TOML, Delivery, Egress, GrpcOverrides, HttpOverrides, LevelError, Log,
     LogFormat, LogRotation, LogSync, LogWriteMode, Logging, LoggingOverrides, Overrides, Problem, Publish,
-    Sources,
+    Sources, TcpOverrides,
 };
-pub use relay::{Drained, Relay, StartError, StartOptions};
+pub use relay::{Addresses, Drained, Relay, StartError, StartOptions};

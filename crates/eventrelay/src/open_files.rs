@@ -20,7 +20,7 @@ pub(crate) fn raise_limit(max_connections: usize) {
         tracing::warn!(
             limit,
             wanted,
-            "the limit on open files is below what http.max_connections and grpc.max_connections ask for"
+            "the limit on open files is below what http.max_connections, grpc.max_connections and tcp.max_connections ask for"
         );
     }
 }

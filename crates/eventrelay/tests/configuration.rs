@@ -128,3 +128,17 @@ fn a_mistake_in_a_subscription_is_named() {
     let said = refusal_of(&format!("{one}{one}"));
     assert!(said.contains("billing") && said.contains("twice"), "{said}");
 }
+
+#[test]
+fn a_tcp_listener_is_an_address_or_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |value| check_with_environment(directory.path(), "EVENTRELAY_TCP__LINES_LISTEN", value);
+    assert!(stdout(&check("127.0.0.1:9001")).contains("TCP lines on 127.0.0.1:9001"));
+    assert!(!stdout(&check("off")).contains("TCP"));
+    let refused = check("localhost:9001");
+    assert_eq!(refused.status.code(), Some(2));
+    let said = stderr(&refused);
+    assert!(said.contains("EVENTRELAY_TCP__LINES_LISTEN") && said.contains("off"), "{said}");
+    let refused = check("0.0.0.0:9001");
+    assert!(stderr(&refused).contains("tcp.lines_listen: 0.0.0.0:9001 can be reached"), "{refused:?}");
+}

@@ -15,4 +15,4 @@ mod repetition;
 
 pub use error::{FindError, PublishError};
 pub use metrics::PublisherMetrics;
-pub use publisher::{PublishLimits, Publisher, Queued, Receipt, Receipts};
+pub use publisher::{PublishLimits, Publisher, Receipt, Receipts, RefusedBatch, Submitted};

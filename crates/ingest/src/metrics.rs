@@ -60,4 +60,10 @@ impl PublisherMetrics {
         self.accepted_bytes.inc_by(bytes);
         self.duplicates.inc_by(receipts.len() as u64 - count);
     }
+
+    /// Counts events that can be no duplicates.
+    pub(crate) fn observe_stored(&self, events: usize, bytes: usize) {
+        self.accepted.inc_by(events as u64);
+        self.accepted_bytes.inc_by(bytes as u64);
+    }
 }

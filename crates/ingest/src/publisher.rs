@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eventrelay_event::rules::EventLimits;
-use eventrelay_event::{Event, EventId, InvalidEvent, StoredEvent};
+use eventrelay_event::{Envelope, Event, EventId, InvalidEvent, StoredEvent};
 use eventrelay_log::{AppendError, AppendedGroup, Group, Log, RecordOutcome, Refusal, Ticket};
 use smallvec::SmallVec;
 
@@ -44,12 +44,31 @@ pub struct Receipt {
 /// One receipt for each event, in the order of the publish.
 pub type Receipts = SmallVec<[Receipt; 1]>;
 
-/// Events that have their place in the log, and are on their way to the disk.
+/// Events in the commit queue. Dropping it does not take them back.
 #[derive(Debug)]
-#[must_use = "what became of the events is told by `Publisher::settle`"]
-pub struct Queued {
-    events: Vec<Event>,
+pub struct Submitted {
     ticket: Ticket,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// Kept to be compared with those that they may repeat.
+    Events(Vec<Event>),
+    /// Payloads without keys, which repeat nothing.
+    Payloads {
+        /// Of their events, as stored.
+        bytes: usize,
+    },
+}
+
+/// A batch that was not stored, or of which that is not known.
+#[derive(Debug)]
+pub struct RefusedBatch {
+    /// Why.
+    pub error: PublishError,
+    /// The events that were submitted; none where they were payloads.
+    pub events: Vec<Event>,
 }
 
 /// Takes events in, exactly once each. Shared by all front doors.
@@ -77,6 +96,12 @@ impl Publisher {
         &self.limits
     }
 
+    /// The most bytes that the records of one batch may have: what one commit of the log takes.
+    #[must_use]
+    pub fn max_batch_bytes(&self) -> usize {
+        self.log.max_group_bytes()
+    }
+
     /// The counters, for front doors to count what they refuse themselves.
     #[must_use]
     pub fn metrics(&self) -> &PublisherMetrics {
@@ -94,44 +119,86 @@ impl Publisher {
     /// See [`PublishError`]. Nothing is stored, unless it is [`PublishError::OutcomeUnknown`], where that is not known, or
     /// [`PublishError::Unconfirmed`].
     pub async fn publish(&self, events: Vec<Event>) -> Result<Receipts, PublishError> {
-        let queued = self.queue(events).await?;
-        self.settle(queued).await
+        let submitted = self.submit(events).await?;
+        self.outcome(submitted).await.map_err(|refused| refused.error)
     }
 
-    /// The first half of [`Publisher::publish`]: when it is done, the events have their place in the log, behind all that were
-    /// queued before. So a caller that queues one batch after the other keeps their order, with many of them in flight.
+    /// Queues the events for the log. Those of one caller are stored in the order of its calls, without waiting for one to
+    /// be durable before the next; [`Publisher::outcome`] waits for that.
     ///
     /// # Errors
-    /// As [`Publisher::publish`]; nothing is stored.
-    pub async fn queue(&self, events: Vec<Event>) -> Result<Queued, PublishError> {
-        match self.append(&events).await {
-            Ok(ticket) => Ok(Queued { events, ticket }),
-            Err(error) => {
-                self.metrics.refused(error.code());
-                Err(error)
+    /// See [`PublishError`]. Nothing is stored.
+    pub async fn submit(&self, events: Vec<Event>) -> Result<Submitted, PublishError> {
+        let submitted = async {
+            let group = self.encode(&events)?;
+            self.enqueue(group).await
+        };
+        match submitted.await {
+            Ok(ticket) => Ok(Submitted { ticket, content: Content::Events(events) }),
+            Err(error) => Err(self.count_refused(error)),
+        }
+    }
+
+    /// Queues one event for each payload, as [`Publisher::submit`] does. They have no idempotency keys.
+    ///
+    /// # Errors
+    /// See [`PublishError`]. Nothing is stored.
+    pub async fn submit_payloads<'a>(
+        &self,
+        envelope: &Envelope,
+        payloads: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Result<Submitted, PublishError> {
+        let submitted = async {
+            let (group, bytes) = self.encode_payloads(envelope, payloads)?;
+            Ok((bytes, self.enqueue(group).await?))
+        };
+        match submitted.await {
+            Ok((bytes, ticket)) => Ok(Submitted { ticket, content: Content::Payloads { bytes } }),
+            Err(error) => Err(self.count_refused(error)),
+        }
+    }
+
+    /// Waits until what was submitted is on the disk, or will not be.
+    ///
+    /// # Errors
+    /// Why it is not, as [`Publisher::publish`] has it, with the events.
+    pub async fn outcome(&self, submitted: Submitted) -> Result<Receipts, RefusedBatch> {
+        let Submitted { ticket, content } = submitted;
+        let outcome = match ticket.await.map_err(refused) {
+            Ok(appended) => match &content {
+                Content::Events(events) => {
+                    self.confirm_repetitions(events, &appended).await.map(|()| receipts(&appended))
+                }
+                Content::Payloads { .. } => Ok(receipts(&appended)),
+            },
+            Err(error) => Err(error),
+        };
+        match (outcome, content) {
+            (Ok(receipts), Content::Events(events)) => {
+                self.metrics.observe(&events, &receipts);
+                Ok(receipts)
+            }
+            (Ok(receipts), Content::Payloads { bytes }) => {
+                self.metrics.observe_stored(receipts.len(), bytes);
+                Ok(receipts)
+            }
+            (Err(error), content) => {
+                let events = match content {
+                    Content::Events(events) => events,
+                    Content::Payloads { .. } => Vec::new(),
+                };
+                Err(RefusedBatch { error: self.count_refused(error), events })
             }
         }
     }
 
-    /// The second half of [`Publisher::publish`]: waits until the events are on the disk. They are stored without it, too.
-    ///
-    /// # Errors
-    /// As [`Publisher::publish`].
-    pub async fn settle(&self, queued: Queued) -> Result<Receipts, PublishError> {
-        let Queued { events, ticket } = queued;
-        let settled = match ticket.await {
-            Ok(appended) => self.confirm_repetitions(&events, &appended).await.map(|()| receipts(&appended)),
-            Err(error) => Err(refused(error)),
-        };
-        match &settled {
-            Ok(receipts) => self.metrics.observe(&events, receipts),
-            Err(error) => self.metrics.refused(error.code()),
-        }
-        settled
+    fn count_refused(&self, error: PublishError) -> PublishError {
+        self.metrics.refused(error.code());
+        error
     }
 
-    async fn append(&self, events: &[Event]) -> Result<Ticket, PublishError> {
-        let group = self.encode(events)?;
+    /// Waits for room in the commit queue, and takes it.
+    async fn enqueue(&self, group: Group) -> Result<Ticket, PublishError> {
         let bytes = group.bytes();
         let limit = self.log.max_group_bytes();
         if bytes > limit {
@@ -141,8 +208,32 @@ impl Publisher {
         else {
             return Err(PublishError::Overloaded { retry_after: self.limits.queue_wait });
         };
-        let reservation = reservation.map_err(refused)?;
-        Ok(self.log.append(reservation, group))
+        Ok(self.log.append(reservation.map_err(refused)?, group))
+    }
+
+    /// Writes the payloads' records, and tells how many bytes their events have.
+    fn encode_payloads<'a>(
+        &self,
+        envelope: &Envelope,
+        payloads: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Result<(Group, usize), PublishError> {
+        let limit = self.limits.events.event_bytes;
+        let (mut count, mut event_bytes) = (0, 0);
+        for (index, payload) in payloads.clone().enumerate() {
+            let bytes = envelope.event_bytes(payload.len());
+            if bytes > limit {
+                return Err(PublishError::EventTooLarge { index, bytes, limit });
+            }
+            (count, event_bytes) = (count + 1, event_bytes + bytes);
+        }
+        if count == 0 {
+            return Err(PublishError::EmptyBatch);
+        }
+        let mut group = Group::with_capacity(event_bytes + count * RECORD_HEADER_BYTES);
+        for payload in payloads {
+            group.push(None, |out| envelope.encode(payload, out));
+        }
+        Ok((group, event_bytes))
     }
 
     /// Checks the events and writes their records.

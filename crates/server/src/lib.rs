@@ -1,13 +1,27 @@
-//! The front doors: how producers and people reach the relay. [`http`] and [`grpc`].
+//! The front doors: how producers and people reach the relay.
+//!
+//! [`http`] for everything, [`grpc`] for typed clients and streams, [`tcp`] for producers that send frames or lines. What the doors have in common is here: the accept
+//! loop (`accept`), who is let in (`admission`), and what is counted of connections.
 
 pub mod auth;
 pub mod grpc;
 pub mod http;
 pub mod proto;
+pub mod tcp;
 
+mod accept;
+mod admission;
+mod connection_metrics;
 mod connection_tasks;
 mod deliveries;
 mod health;
+mod limits;
+mod listen;
+mod receipt;
+mod shutdown;
 
+pub use accept::{BindError, Drained};
 pub use deliveries::{Delivery, DeliveryState, EventStatus};
 pub use health::{DeliveriesUnreadable, SubscriptionHealth, SubscriptionsHealth};
+pub use limits::OptionsError;
+pub use listen::Listen;

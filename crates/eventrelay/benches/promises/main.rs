@@ -22,6 +22,7 @@ mod opening;
 mod receiver;
 mod server;
 mod table;
+mod tcp;
 
 use std::path::{Path, PathBuf};
 
@@ -33,11 +34,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Measure = fn(&Path, &mut Table);
 
-const MEASURES: [(&str, Measure); 7] = [
+const MEASURES: [(&str, Measure); 8] = [
     ("lone-publisher", in_process::lone_publisher),
     ("in-process", in_process::throughput),
     ("keys", keys::ten_million),
     ("http", http::beside_no_op),
+    ("tcp", tcp::pipelined_frames),
     ("delivery", delivery::accepted_and_delivered),
     ("opening", opening::ten_gibibytes),
     ("memory", backlog::idle_and_behind_a_dead_webhook),

@@ -9,10 +9,12 @@ use std::process::{Child, Command, Stdio};
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Where frames are taken.
+    pub(crate) frames: SocketAddr,
 }
 
 impl Server {
-    /// Starts it on a free port with its data in `directory`, and these lines of configuration.
+    /// Starts it on free ports with its data in `directory`, and these lines of configuration.
     pub(crate) fn start(directory: &Path, configuration: &str) -> Self {
         let file = directory.join("eventrelay.toml");
         let base = format!("data_directory = {:?}\n{configuration}", directory.join("data"));
@@ -22,21 +24,23 @@ impl Server {
             .arg(&file)
             .env("EVENTRELAY_HTTP__LISTEN", "127.0.0.1:0")
             .env("EVENTRELAY_GRPC__LISTEN", "127.0.0.1:0")
+            .env("EVENTRELAY_TCP__FRAMES_LISTEN", "127.0.0.1:0")
             .env("EVENTRELAY_LOGGING__LEVEL", "warn")
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
             .expect("the server starts");
         let lines = BufReader::new(child.stdout.take().expect("its output"));
-        let address = lines
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                line.split_whitespace()
-                    .find_map(|word| word.strip_prefix("http://")?.split('/').next()?.parse().ok())
-            })
-            .expect("it prints where it listens");
-        Self { child, address }
+        let (mut address, mut frames) = (None, None);
+        for line in lines.lines().map_while(Result::ok).take_while(|line| line != "Try it:") {
+            let after = |scheme: &str| {
+                line.split_whitespace().find_map(|word| word.strip_prefix(scheme)?.parse().ok())
+            };
+            address = address.or_else(|| after("http://"));
+            frames = frames.or_else(|| after("tcp://"));
+        }
+        let wanted = "it prints where it listens";
+        Self { child, address: address.expect(wanted), frames: frames.expect(wanted) }
     }
 
     pub(crate) fn process(&self) -> u32 {

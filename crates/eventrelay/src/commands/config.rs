@@ -14,8 +14,12 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<(), Failure> {
         1 => "1 subscription".to_owned(),
         count => format!("{count} subscriptions"),
     };
+    let tcp: String = [("frames", config.tcp.frames_listen), ("lines", config.tcp.lines_listen)]
+        .into_iter()
+        .filter_map(|(what, listen)| Some(format!(", TCP {what} on {}", listen.address()?)))
+        .collect();
     stdout::answer(&format!(
-        "The configuration is valid: data in {}, HTTP on {}, {subscriptions}.",
+        "The configuration is valid: data in {}, HTTP on {}{tcp}, {subscriptions}.",
         config.data_directory.display(),
         config.http.listen
     ))

@@ -1,9 +1,8 @@
 //! `eventrelay serve`: runs the server until a signal.
 
-use std::net::SocketAddr;
-
 use eventrelay::{
-    Config, GrpcOverrides, HttpOverrides, LogSync, LoggingOverrides, Overrides, Relay, Sources, StartOptions,
+    Addresses, Config, GrpcOverrides, HttpOverrides, LogSync, LoggingOverrides, Overrides, Relay, Sources,
+    StartOptions, TcpOverrides,
 };
 use tokio::runtime::Runtime;
 
@@ -28,9 +27,10 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     ended
 }
 
+/// The most connections of all front doors together.
 fn most_connections(config: &Config) -> usize {
     let grpc = if config.grpc.enabled { config.grpc.max_connections } else { 0 };
-    config.http.max_connections.saturating_add(grpc)
+    config.http.max_connections + grpc + config.tcp.max_connections
 }
 
 fn sources(arguments: &ServeArguments) -> Sources {
@@ -40,6 +40,10 @@ fn sources(arguments: &ServeArguments) -> Sources {
             data_directory: arguments.data_directory.clone(),
             http: HttpOverrides { listen: arguments.http_listen.clone() },
             grpc: GrpcOverrides { listen: arguments.grpc_listen.clone() },
+            tcp: TcpOverrides {
+                frames_listen: arguments.tcp_frames_listen.clone(),
+                lines_listen: arguments.tcp_lines_listen.clone(),
+            },
             logging: LoggingOverrides { level: arguments.log_level.clone() },
         },
     }
@@ -53,12 +57,10 @@ async fn serve(config: Config, options: StartOptions) -> Result<(), Failure> {
         started = Relay::start(config, options) => started?,
         signal = signals.next() => exit_at_once(signal),
     };
-    greeting.print(relay.http_address(), relay.grpc_address())?;
+    greeting.print(relay.addresses())?;
     let signal = tokio::select! {
         signal = signals.next() => signal,
-        () = relay.front_door_ended() => {
-            return Err(Failure::unexpected("a front door failed; see the log lines"));
-        }
+        () = relay.front_door_ended() => return Err(Failure::unexpected("a front door failed; see the log lines")),
     };
     tracing::info!(%signal, "draining; a second signal stops at once");
     let drained = tokio::select! {
@@ -99,15 +101,17 @@ impl Greeting {
         }
     }
 
-    fn print(&self, address: SocketAddr, grpc: Option<SocketAddr>) -> Result<(), Failure> {
+    fn print(&self, addresses: Addresses) -> Result<(), Failure> {
+        let shown = |address: Option<_>| address.map(tracing::field::display);
         tracing::info!(
-            %address, grpc_address = grpc.map(tracing::field::display), version = env!("CARGO_PKG_VERSION"), data_directory = self.data_directory,
+            address = %addresses.http, grpc_address = shown(addresses.grpc), tcp_frames = shown(addresses.tcp.frames), tcp_lines = shown(addresses.tcp.lines),
+            version = env!("CARGO_PKG_VERSION"), data_directory = self.data_directory,
             subscriptions = self.subscriptions, "listening"
         );
         if self.sync != LogSync::Commit {
             tracing::warn!(sync = ?self.sync, "log.sync is not `commit`: acknowledged events can be lost in a crash");
         }
-        let text = self.text(address, grpc);
+        let text = self.text(addresses);
         if self.on_stdout {
             return stdout::answer(&text);
         }
@@ -115,24 +119,30 @@ impl Greeting {
         Ok(())
     }
 
-    fn text(&self, address: SocketAddr, grpc: Option<SocketAddr>) -> String {
+    fn text(&self, addresses: Addresses) -> String {
         let warning = match self.sync {
             LogSync::Commit => "",
             LogSync::Interval | LogSync::Never => {
                 "WARNING: log.sync is not \"commit\": events that were acknowledged can be lost in a crash.\n"
             }
         };
+        let also = |what, address: Option<_>| {
+            address.map_or_else(String::new, |address| format!("Listening on tcp://{address} for {what}\n"))
+        };
         format!(
             "EventRelay {version}: data in {data}, {subscriptions} subscription{s}\n\
              {warning}\
              Listening on http://{address}\n\
-             {grpc}\
+             {grpc}{frames}{lines}\
              Try it:\n  \
              curl -i http://{address}/v1/events -H 'content-type: application/json' \
              -d '{{\"type\":\"order.created\",\"source\":\"/shop\",\"data\":{{\"order\":1}}}}'",
+            address = addresses.http,
+            grpc = addresses.grpc.map(|grpc| format!("Listening on grpc://{grpc}\n")).unwrap_or_default(),
+            frames = also("frames", addresses.tcp.frames),
+            lines = also("lines of JSON", addresses.tcp.lines),
             version = env!("CARGO_PKG_VERSION"),
             data = self.data_directory,
-            grpc = grpc.map(|grpc| format!("Listening on grpc://{grpc}\n")).unwrap_or_default(),
             subscriptions = self.subscriptions,
             s = if self.subscriptions == 1 { "" } else { "s" },
         )

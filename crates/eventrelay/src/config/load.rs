@@ -38,6 +38,8 @@ pub struct Overrides {
     pub http: HttpOverrides,
     /// `grpc`.
     pub grpc: GrpcOverrides,
+    /// `tcp`.
+    pub tcp: TcpOverrides,
     /// `logging`.
     pub logging: LoggingOverrides,
 }
@@ -56,6 +58,17 @@ pub struct GrpcOverrides {
     /// `grpc.listen`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
+}
+
+/// What the command line can set of `[tcp]`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TcpOverrides {
+    /// `tcp.frames_listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_listen: Option<String>,
+    /// `tcp.lines_listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines_listen: Option<String>,
 }
 
 /// What the command line can set of `[logging]`.

@@ -18,11 +18,14 @@ use std::path::PathBuf;
 
 use eventrelay_server::grpc::GrpcOptions;
 use eventrelay_server::http::ServerOptions;
+use eventrelay_server::tcp::TcpOptions;
 use eventrelay_state::Subscription;
 use serde::{Deserialize, Serialize};
 
 pub use level::LevelError;
-pub use load::{ConfigError, GrpcOverrides, HttpOverrides, LoggingOverrides, Overrides, Problem, Sources};
+pub use load::{
+    ConfigError, GrpcOverrides, HttpOverrides, LoggingOverrides, Overrides, Problem, Sources, TcpOverrides,
+};
 pub use sections::{
     Auth, Delivery, Egress, Log, LogFormat, LogRotation, LogSync, LogWriteMode, Logging, Publish,
 };
@@ -42,10 +45,12 @@ pub struct Config {
     pub publish: Publish,
     /// The HTTP front door.
     pub http: ServerOptions,
-    /// Who may use the front doors.
-    pub auth: Auth,
     /// The gRPC front door.
     pub grpc: GrpcOptions,
+    /// The TCP front door.
+    pub tcp: TcpOptions,
+    /// Who may use the front doors.
+    pub auth: Auth,
     /// The dispatchers.
     pub delivery: Delivery,
     /// What sinks may connect to.
@@ -64,8 +69,9 @@ impl Default for Config {
             log: Log::default(),
             publish: Publish::default(),
             http: ServerOptions::default(),
-            auth: Auth::default(),
             grpc: GrpcOptions::default(),
+            tcp: TcpOptions::default(),
+            auth: Auth::default(),
             delivery: Delivery::default(),
             egress: Egress::default(),
             logging: Logging::default(),

@@ -92,4 +92,17 @@ fn a_bind_that_others_can_reach_is_refused() {
         config.http.listen = address.parse().unwrap();
         assert_eq!(validate::problems(&config), Vec::new(), "{address}");
     }
+    config.tcp.frames_listen = "0.0.0.0:9000".parse().unwrap();
+    config.tcp.lines_listen = "[::]:9001".parse().unwrap();
+    let keys: Vec<String> = validate::problems(&config).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["tcp.frames_listen", "tcp.lines_listen"]);
+}
+
+#[test]
+fn a_limit_of_a_front_door_that_makes_no_sense_is_named() {
+    let mut config = Config::default();
+    config.http.max_connections = 0;
+    config.tcp.event_source = "no uri".to_owned();
+    let keys: Vec<String> = validate::problems(&config).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["http.max_connections", "tcp.event_source"]);
 }

@@ -1,7 +1,6 @@
 //! What the types cannot say: ranges, and values that only make sense together.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 
 use super::{Config, LogSync};
 use crate::relay::settings;
@@ -11,8 +10,7 @@ pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
     let mut problems = Vec::new();
     log(config, &mut problems);
     publish(config, &mut problems);
-    http(config, &mut problems);
-    grpc(config, &mut problems);
+    front_doors(config, &mut problems);
     logging(config, &mut problems);
     subscriptions(config, &mut problems);
     problems
@@ -100,37 +98,36 @@ fn publish(config: &Config, problems: &mut Problems) {
     within(problems, "delivery.shutdown_timeout_ms", delivery.shutdown_timeout_ms, 0, HOUR_MS);
 }
 
-fn http(config: &Config, problems: &mut Problems) {
-    loopback(problems, "http.listen", config.http.listen, 8080, config.auth.required);
-    if let Err(error) = config.http.validate() {
-        refuse(
-            problems,
-            &format!("http.{}", error.name),
-            format!("{} must be {}", error.value, error.expected),
-        );
+fn front_doors(config: &Config, problems: &mut Problems) {
+    let doors = [
+        ("http.listen", Some(config.http.listen)),
+        ("grpc.listen", config.grpc.enabled.then_some(config.grpc.listen)),
+        ("tcp.frames_listen", config.tcp.frames_listen.address()),
+        ("tcp.lines_listen", config.tcp.lines_listen.address()),
+    ];
+    for (key, listen) in doors {
+        if let Some(listen) = listen
+            && !listen.ip().is_loopback()
+            && !config.auth.required
+        {
+            let why = format!(
+                "{listen} can be reached from other machines, and no API keys are asked for; set auth.required, or listen \
+                 on a loopback address such as 127.0.0.1:{}",
+                listen.port()
+            );
+            refuse(problems, key, why);
+        }
     }
-}
-
-fn grpc(config: &Config, problems: &mut Problems) {
-    if config.grpc.enabled {
-        loopback(problems, "grpc.listen", config.grpc.listen, 50051, config.auth.required);
+    for (key, listen) in &doors[2..] {
+        if listen.is_some() && config.auth.required {
+            let why = "TCP takes no API keys yet: set it to \"off\" where auth.required is set";
+            refuse(problems, key, why.to_owned());
+        }
     }
-    if let Err(error) = config.grpc.validate() {
-        refuse(
-            problems,
-            &format!("grpc.{}", error.name),
-            format!("{} must be {}", error.value, error.expected),
-        );
-    }
-}
-
-fn loopback(problems: &mut Problems, key: &str, listen: SocketAddr, usual_port: u16, keys_required: bool) {
-    if !listen.ip().is_loopback() && !keys_required {
-        let why = format!(
-            "{listen} can be reached from other machines, and no API keys are asked for; set auth.required, or listen on \
-             a loopback address such as 127.0.0.1:{usual_port}"
-        );
-        refuse(problems, key, why);
+    let errors = [config.http.validate().err(), config.grpc.validate().err(), config.tcp.validate().err()];
+    for error in errors.into_iter().flatten() {
+        let key = format!("{}.{}", error.section, error.name);
+        refuse(problems, &key, format!("{} must be {}", error.value, error.expected));
     }
 }
 

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use eventrelay_delivery::EngineError;
-use eventrelay_server::grpc::GrpcBindError;
-use eventrelay_server::http::BindError;
+use eventrelay_server::BindError;
 use eventrelay_sinks::SinkError;
 use eventrelay_state::{ReconcileError, StateError};
 
@@ -31,9 +30,9 @@ pub enum StartError {
     /// The dispatchers do not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The HTTP front door does not open.
+    /// A front door does not open.
     #[error(transparent)]
-    Http(#[from] BindError),
+    FrontDoor(#[from] BindError),
     /// The API keys cannot be read.
     #[error("cannot read the API keys: {0}")]
     ApiKeys(#[from] StateError),
@@ -45,9 +44,6 @@ pub enum StartError {
         /// What is wrong with it.
         why: String,
     },
-    /// The gRPC front door does not open.
-    #[error(transparent)]
-    Grpc(#[from] GrpcBindError),
     /// The runtime is ending.
     #[error("the start was cut short")]
     CutShort,

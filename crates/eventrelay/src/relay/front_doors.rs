@@ -1,94 +1,137 @@
-//! The front doors: opened together, since a relay with half of its doors helps nobody, and shut together.
+//! The front doors: opened together, one task each, and shut together.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use eventrelay_server::grpc::{GrpcServer, GrpcServices};
-use eventrelay_server::http::{Drained, HttpServer, Services};
+use eventrelay_server::auth::ApiKeys;
+use eventrelay_server::grpc::{GrpcMetrics, GrpcServer, GrpcServices};
+use eventrelay_server::http::{HttpMetrics, HttpServer, Services};
+use eventrelay_server::tcp::{TcpAddresses, TcpMetrics, TcpServer};
+use eventrelay_server::{BindError, Drained, SubscriptionsHealth};
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
-use super::StartError;
+use super::Publisher;
 use crate::Config;
 
-/// Doors that listen, and take nothing in yet.
-pub(super) struct Listening {
-    http: (HttpServer, SocketAddr),
-    grpc: Option<(GrpcServer, SocketAddr)>,
+/// Where the front doors listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// HTTP.
+    pub http: SocketAddr,
+    /// gRPC; none where it is switched off.
+    pub grpc: Option<SocketAddr>,
+    /// TCP, for frames and for lines.
+    pub tcp: TcpAddresses,
 }
 
-/// Doors that are open.
+/// What they count.
+#[derive(Debug, Default)]
+pub(super) struct FrontDoorMetrics {
+    http: HttpMetrics,
+    grpc: GrpcMetrics,
+    tcp: TcpMetrics,
+}
+
+impl FrontDoorMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        self.http.register(registry);
+        self.grpc.register(registry);
+        self.tcp.register(registry);
+    }
+}
+
+/// What they lead to.
+pub(super) struct Parts {
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) api_keys: Arc<ApiKeys>,
+    pub(super) log: eventrelay_log::Log,
+    pub(super) subscriptions: Arc<dyn SubscriptionsHealth>,
+    /// Complete: with the front doors' own metrics.
+    pub(super) registry: Arc<Registry>,
+}
+
+/// Running front doors. Dropping them cuts off everything at once.
 #[derive(Debug)]
 pub(super) struct FrontDoors {
-    /// A task each; its end is the door's.
-    running: JoinSet<Drained>,
+    addresses: Addresses,
+    servers: JoinSet<Drained>,
     stop: watch::Sender<bool>,
-    http_address: SocketAddr,
-    grpc_address: Option<SocketAddr>,
 }
 
-impl Listening {
-    /// Takes the addresses of all doors, or of none.
-    pub(super) fn bind(config: &Config, http: Services, grpc: GrpcServices) -> Result<Self, StartError> {
-        let http = HttpServer::bind(&config.http, http)?;
-        let grpc = if config.grpc.enabled { Some(GrpcServer::bind(&config.grpc, grpc)?) } else { None };
-        Ok(Self { http, grpc })
-    }
-
-    /// Lets clients in.
-    pub(super) fn open(self) -> FrontDoors {
-        let (http_server, http_address) = self.http;
-        let (stop, stopping) = watch::channel(false);
-        let mut running = JoinSet::new();
-        running.spawn(http_server.run(told(stopping.clone())));
-        let grpc_address = self.grpc.map(|(server, address)| {
-            running.spawn(server.run(told(stopping)));
-            address
-        });
-        FrontDoors { running, stop, http_address, grpc_address }
-    }
+/// How they were shut.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Shut {
+    pub(super) cut_off_connections: usize,
+    pub(super) failed: bool,
 }
 
 impl FrontDoors {
-    pub(super) fn http_address(&self) -> SocketAddr {
-        self.http_address
+    /// Listens everywhere, and serves when that has succeeded.
+    pub(super) fn open(config: &Config, parts: Parts, metrics: FrontDoorMetrics) -> Result<Self, BindError> {
+        let (tcp_server, tcp) = TcpServer::bind(&config.tcp, Arc::clone(&parts.publisher), metrics.tcp)?;
+        let grpc_services = GrpcServices {
+            publisher: Arc::clone(&parts.publisher),
+            log: parts.log.clone(),
+            api_keys: Arc::clone(&parts.api_keys),
+            metrics: metrics.grpc,
+        };
+        let grpc = match config.grpc.enabled {
+            true => Some(GrpcServer::bind(&config.grpc, grpc_services)?),
+            false => None,
+        };
+        let services = Services {
+            publisher: parts.publisher,
+            api_keys: parts.api_keys,
+            log: parts.log,
+            subscriptions: parts.subscriptions,
+            registry: parts.registry,
+            metrics: metrics.http,
+        };
+        let (http_server, http) = HttpServer::bind(&config.http, services)?;
+        let stop = watch::Sender::new(false);
+        let stopped = || {
+            let mut stop = stop.subscribe();
+            async move {
+                // An error means that the relay was dropped, which stops the servers too.
+                let _ = stop.wait_for(|stop| *stop).await;
+            }
+        };
+        let mut servers = JoinSet::new();
+        servers.spawn(http_server.run(stopped()));
+        servers.spawn(tcp_server.run(stopped()));
+        let grpc = grpc.map(|(server, address)| {
+            servers.spawn(server.run(stopped()));
+            address
+        });
+        Ok(Self { addresses: Addresses { http, grpc, tcp }, servers, stop })
     }
 
-    pub(super) fn grpc_address(&self) -> Option<SocketAddr> {
-        self.grpc_address
+    pub(super) fn addresses(&self) -> Addresses {
+        self.addresses
     }
 
-    /// Resolves when a door has ended.
+    /// Resolves when one has ended without being asked to, which only a fault in the program brings about.
     pub(super) async fn one_ended(&mut self) {
-        if let Some(Err(error)) = self.running.join_next().await {
-            report(&error);
+        if let Some(Err(error)) = self.servers.join_next().await {
+            tracing::error!(%error, "a front door failed");
         }
     }
 
-    /// Lets nobody in any more, and waits until the requests in flight are finished, or cut off. Gives the connections cut
-    /// off, and whether a door had failed.
-    pub(super) async fn shut(mut self) -> (usize, bool) {
-        let all = 1 + usize::from(self.grpc_address.is_some());
+    /// Takes no more connections, and finishes what is in flight, at all doors at the same time.
+    pub(super) async fn shut(mut self) -> Shut {
         self.stop.send_replace(true);
-        let (mut ended, mut cut_off) = (0, 0);
-        while let Some(door) = self.running.join_next().await {
-            match door {
-                Ok(drained) => {
-                    ended += 1;
-                    cut_off += drained.cut_off;
+        let mut shut = Shut::default();
+        while let Some(ended) = self.servers.join_next().await {
+            match ended {
+                Ok(drained) => shut.cut_off_connections += drained.cut_off,
+                Err(error) => {
+                    tracing::error!(%error, "a front door failed");
+                    shut.failed = true;
                 }
-                Err(error) => report(&error),
             }
         }
-        (cut_off, ended < all)
+        shut
     }
-}
-
-/// Resolves when the doors are to be shut.
-async fn told(mut stopping: watch::Receiver<bool>) {
-    // An error means that the relay was dropped, which shuts them too.
-    let _ = stopping.wait_for(|stop| *stop).await;
-}
-
-fn report(error: &JoinError) {
-    tracing::error!(%error, "a front door failed");
 }

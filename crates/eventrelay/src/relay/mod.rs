@@ -1,8 +1,8 @@
 //! A running relay: its parts, started from the bottom up and shut down from the top down.
 //!
 //! ```text
-//!  start     log ─▶ state ─▶ subscriptions ─▶ sinks ─▶ engine ─▶ publisher ─▶ HTTP, gRPC
-//!  shutdown  HTTP, gRPC (no new requests; those in flight finish) ─▶ engine (deliveries in flight finish, cursors saved)
+//!  start     log ─▶ state ─▶ subscriptions ─▶ sinks ─▶ engine ─▶ publisher ─▶ front doors
+//!  shutdown  front doors (nothing new; what is in flight is finished) ─▶ engine (deliveries in flight finish, cursors saved)
 //!            ─▶ state ─▶ log
 //! ```
 //!
@@ -14,7 +14,6 @@ mod health;
 pub(crate) mod settings;
 mod stores;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,19 +21,18 @@ use std::time::Duration;
 use eventrelay_delivery::{Engine, EngineOptions, resolve_start};
 use eventrelay_ingest::{Publisher, PublisherMetrics};
 use eventrelay_server::auth::{ApiKey, ApiKeys};
-use eventrelay_server::grpc::{GrpcMetrics, GrpcServices};
-use eventrelay_server::http::{HttpMetrics, Services};
 use eventrelay_sinks::Sink;
 use eventrelay_state::{Subscription, SubscriptionRecord};
 use prometheus_client::registry::Registry;
 use zeroize::Zeroizing;
 
 use crate::Config;
-use front_doors::{FrontDoors, Listening};
+use front_doors::{FrontDoorMetrics, FrontDoors, Parts};
 use health::EngineHealth;
 use stores::Stores;
 
 pub use error::StartError;
+pub use front_doors::Addresses;
 
 /// What a start is told beside the configuration.
 #[derive(Debug, Default)]
@@ -53,7 +51,7 @@ pub struct Relay {
     engine: Arc<Engine>,
     publisher: Arc<Publisher>,
     api_keys: Arc<ApiKeys>,
-    doors: FrontDoors,
+    front_doors: FrontDoors,
     shutdown_timeout: Duration,
 }
 
@@ -87,9 +85,9 @@ impl Relay {
         let stores = Stores::open(&config, options.create_missing_state).await?;
         let started = start_on(&stores, &config, options.registry).await;
         match started {
-            Ok(Started { engine, publisher, api_keys, listening }) => {
+            Ok(Started { engine, publisher, api_keys, front_doors }) => {
                 let shutdown_timeout = Duration::from_millis(config.delivery.shutdown_timeout_ms);
-                Ok(Self { stores, engine, publisher, api_keys, doors: listening.open(), shutdown_timeout })
+                Ok(Self { stores, engine, publisher, api_keys, front_doors, shutdown_timeout })
             }
             Err(error) => {
                 stores.close().await;
@@ -98,16 +96,10 @@ impl Relay {
         }
     }
 
-    /// Where HTTP listens.
+    /// Where the front doors listen.
     #[must_use]
-    pub fn http_address(&self) -> SocketAddr {
-        self.doors.http_address()
-    }
-
-    /// Where gRPC listens; `None` when it is switched off.
-    #[must_use]
-    pub fn grpc_address(&self) -> Option<SocketAddr> {
-        self.doors.grpc_address()
+    pub fn addresses(&self) -> Addresses {
+        self.front_doors.addresses()
     }
 
     /// Takes events in process, as the front doors do.
@@ -118,15 +110,19 @@ impl Relay {
 
     /// Resolves when a front door has ended without being asked to, which only a fault in the program brings about.
     pub async fn front_door_ended(&mut self) {
-        self.doors.one_ended().await;
+        self.front_doors.one_ended().await;
     }
 
     /// Takes no more connections, finishes the requests and then the deliveries that are in flight, each within its
     /// timeout, and closes the state and the log.
     pub async fn shutdown(self) -> Drained {
-        let Self { stores, engine, api_keys, doors, shutdown_timeout, .. } = self;
-        let mut drained = Drained::default();
-        (drained.cut_off_connections, drained.failed) = doors.shut().await;
+        let Self { stores, engine, api_keys, front_doors, shutdown_timeout, .. } = self;
+        let shut = front_doors.shut().await;
+        let mut drained = Drained {
+            cut_off_connections: shut.cut_off_connections,
+            failed: shut.failed,
+            ..Drained::default()
+        };
         let report = engine.shutdown(shutdown_timeout).await;
         drained.unfinished_calls = report.unfinished_calls;
         drained.unsaved_subscriptions = report.unsaved_subscriptions;
@@ -143,11 +139,12 @@ struct Started {
     engine: Arc<Engine>,
     publisher: Arc<Publisher>,
     api_keys: Arc<ApiKeys>,
-    listening: Listening,
+    front_doors: FrontDoors,
 }
 
 async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> Result<Started, StartError> {
     let log = stores.log.clone();
+    let api_keys = open_api_keys(stores, config).await?;
     let subscriptions = reconcile(stores, config).await?;
     let with_sinks = build_sinks(subscriptions, config).await?;
     let checkpoint_interval = Duration::from_millis(config.delivery.checkpoint_interval_ms);
@@ -156,36 +153,26 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
     let engine = Arc::new(engine);
 
     let publisher_metrics = PublisherMetrics::default();
-    let http_metrics = HttpMetrics::default();
-    let grpc_metrics = GrpcMetrics::default();
+    let front_door_metrics = FrontDoorMetrics::default();
     log.register_metrics(&mut registry);
     publisher_metrics.register(&mut registry);
     engine.register_metrics(&mut registry);
-    http_metrics.register(&mut registry);
-    grpc_metrics.register(&mut registry);
+    front_door_metrics.register(&mut registry);
 
     let publisher =
         Arc::new(Publisher::new(log.clone(), settings::publish_limits(config), publisher_metrics));
-    let api_keys = open_api_keys(stores, config).await?;
-    let grpc_services = GrpcServices {
-        publisher: Arc::clone(&publisher),
-        log: log.clone(),
-        api_keys: Arc::clone(&api_keys),
-        metrics: grpc_metrics,
-    };
-    let http_services = Services {
+    let parts = Parts {
         api_keys: Arc::clone(&api_keys),
         publisher: Arc::clone(&publisher),
         log,
         subscriptions: Arc::new(EngineHealth(Arc::clone(&engine))),
         registry: Arc::new(registry),
-        metrics: http_metrics,
     };
-    match Listening::bind(config, http_services, grpc_services) {
-        Ok(listening) => Ok(Started { engine, publisher, api_keys, listening }),
+    match FrontDoors::open(config, parts, front_door_metrics) {
+        Ok(front_doors) => Ok(Started { engine, publisher, api_keys, front_doors }),
         Err(error) => {
             engine.shutdown(Duration::from_millis(config.delivery.shutdown_timeout_ms)).await;
-            Err(error)
+            Err(error.into())
         }
     }
 }

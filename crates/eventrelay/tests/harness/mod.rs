@@ -47,14 +47,15 @@ pub(crate) fn eventrelay(directory: &Path) -> Command {
     command
 }
 
-/// Keeps the developer's own configuration out of the environment, and servers of tests that run at once out of each
-/// other's way.
+/// Keeps the developer's own configuration out of the environment, and the servers off the ports that are the default,
+/// since many run at once. A test that wants TCP asks for a free port on the command line.
 pub(crate) fn forget_configuration(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("EVENTRELAY_") {
             command.env_remove(name);
         }
     }
+    command.env("EVENTRELAY_TCP__FRAMES_LISTEN", "off");
     command.env("EVENTRELAY_GRPC__LISTEN", "127.0.0.1:0");
 }
 

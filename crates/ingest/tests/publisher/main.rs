@@ -7,3 +7,4 @@ mod fixture;
 mod limits;
 mod lookup;
 mod repetition;
+mod submission;

@@ -18,8 +18,8 @@ use super::options::GrpcOptions;
 use super::service::{Shared, answer, draining};
 use crate::connection_tasks::ConnectionTasks;
 use crate::http::gate::{FramingLimits, Gate, GateLimits, Protocol};
-use crate::http::shutdown::Stage;
 use crate::http::state::ConnectionState;
+use crate::shutdown::Stage;
 
 /// What a client may send ahead of its readers, on one stream and on one connection. A connection that sends more than it
 /// may is ended, so these bound what it can make the server hold.
@@ -99,7 +99,7 @@ pub(crate) async fn serve(
     match protocol {
         Ok(Some(Protocol::Http2)) => {}
         Ok(Some(Protocol::Http1)) => {
-            metrics.count_refused_connection("not_http2");
+            metrics.connections.count_refused("not_http2");
             // A courtesy: when it cannot be written, the closing says enough.
             if let Err(error) = async {
                 gate.write_all(HTTP1_ANSWER).await?;
@@ -111,7 +111,7 @@ pub(crate) async fn serve(
             }
             return;
         }
-        Ok(None) => return metrics.count_refused_connection("silent"),
+        Ok(None) => return metrics.connections.count_refused("silent"),
         Err(error) => return tracing::debug!(%peer, %error, "the connection failed before its first call"),
     }
     let tasks = ConnectionTasks::default();

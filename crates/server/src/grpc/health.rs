@@ -17,7 +17,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::refusals::Refused;
 use super::service::{Shared, draining};
-use crate::http::shutdown::Stage;
+use crate::shutdown::Stage;
 
 /// How often a watcher's answer is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::method::Method;
+use crate::connection_metrics::ConnectionMetrics;
 
 /// The handles of the gRPC front door's metrics. Cheap to clone; clones count together.
 #[derive(Debug, Clone)]
@@ -18,9 +19,7 @@ pub struct GrpcMetrics {
     /// The handles of `calls` and `open_calls` by method, so that a call looks nothing up.
     by_method: Vec<(Counter, Gauge)>,
     refused: Family<CodeLabels, Counter>,
-    refused_connections: Family<ReasonLabels, Counter>,
-    accept_errors: Counter,
-    pub(crate) connections: Gauge,
+    pub(crate) connections: ConnectionMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,11 +30,6 @@ struct MethodLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
     code: Cow<'static, str>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
 }
 
 impl Default for GrpcMetrics {
@@ -53,9 +47,7 @@ impl Default for GrpcMetrics {
             open_calls,
             by_method,
             refused: Family::default(),
-            refused_connections: Family::default(),
-            accept_errors: Counter::default(),
-            connections: Gauge::default(),
+            connections: ConnectionMetrics::default(),
         }
     }
 }
@@ -70,17 +62,7 @@ impl GrpcMetrics {
             "Calls and messages of streams refused, by code",
             self.refused.clone(),
         );
-        registry.register("eventrelay_grpc_connections", "Connections open", self.connections.clone());
-        registry.register(
-            "eventrelay_grpc_refused_connections",
-            "Connections closed before their first call",
-            self.refused_connections.clone(),
-        );
-        registry.register(
-            "eventrelay_grpc_accept_errors",
-            "Times that no connection could be accepted",
-            self.accept_errors.clone(),
-        );
+        self.connections.register("eventrelay_grpc", registry);
     }
 
     /// Counts a call for as long as what this gives is kept.
@@ -93,14 +75,6 @@ impl GrpcMetrics {
 
     pub(crate) fn count_refused(&self, code: impl Into<Cow<'static, str>>) {
         self.refused.get_or_create(&CodeLabels { code: code.into() }).inc();
-    }
-
-    pub(crate) fn count_refused_connection(&self, reason: &'static str) {
-        self.refused_connections.get_or_create(&ReasonLabels { reason }).inc();
-    }
-
-    pub(crate) fn count_accept_error(&self) {
-        self.accept_errors.inc();
     }
 }
 

@@ -41,6 +41,6 @@ mod subscribe;
 mod upload;
 
 pub use metrics::GrpcMetrics;
-pub use options::{GrpcOptions, GrpcOptionsError};
-pub use server::{GrpcBindError, GrpcServer};
+pub use options::GrpcOptions;
+pub use server::GrpcServer;
 pub use service::Services as GrpcServices;

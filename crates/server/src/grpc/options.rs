@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::limits::OptionsError;
 use serde::{Deserialize, Serialize};
 
 /// The `[grpc]` section of the configuration. Unknown names are errors.
@@ -81,18 +82,6 @@ impl Default for GrpcOptions {
     }
 }
 
-/// A limit that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("grpc.{name} = {value}: must be {expected}")]
-pub struct GrpcOptionsError {
-    /// The option's name.
-    pub name: &'static str,
-    /// Its value.
-    pub value: u64,
-    /// What it must be.
-    pub expected: &'static str,
-}
-
 impl GrpcOptions {
     /// The largest `max_message_bytes` and `memory_bytes`: what a message's length and a count of bytes have room for.
     const BYTES_CEILING: usize = u32::MAX as usize;
@@ -101,8 +90,10 @@ impl GrpcOptions {
     ///
     /// # Errors
     /// The first limit that does not.
-    pub fn validate(&self) -> Result<(), GrpcOptionsError> {
-        let refused = |name, value, expected| Err(GrpcOptionsError { name, value, expected });
+    pub fn validate(&self) -> Result<(), OptionsError> {
+        let refused = |name, value: u64, expected| {
+            Err(OptionsError { section: "grpc", name, value: value.to_string(), expected })
+        };
         for (name, value) in [
             ("max_connections", self.max_connections as u64),
             ("max_connections_per_address", self.max_connections_per_address as u64),

@@ -33,7 +33,7 @@ use super::refusals::Refused;
 use super::service::{QueuedMessage, Shared, draining};
 use crate::auth::{Access, now_micros};
 use crate::connection_tasks::ConnectionTasks;
-use crate::http::shutdown::Stage;
+use crate::shutdown::Stage;
 
 /// Answers that are on their way from the pipeline to the connection.
 const ANSWERS_AHEAD: usize = 4;

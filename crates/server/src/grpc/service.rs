@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eventrelay_event::{Event, Tenant};
-use eventrelay_ingest::{Publisher, Queued, Receipts};
+use eventrelay_ingest::{Publisher, Receipts, Submitted};
 use eventrelay_log::Log;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -35,12 +35,12 @@ use crate::auth::{Access, ApiKeys, AuthError};
 use crate::connection_tasks::ConnectionTasks;
 use crate::http::authentication::presented;
 use crate::http::guard::HostGuard;
-use crate::http::shutdown::Stage;
 use crate::http::state::{ConnectionState, InFlight};
 use crate::proto::event::event_service_server::EventServiceServer;
 use crate::proto::ingestpb::ingestor_server::IngestorServer;
 use crate::proto::v1;
 use crate::proto::v1::event_relay_server::EventRelayServer;
+use crate::shutdown::Stage;
 
 /// What the front door leads to.
 pub struct Services {
@@ -125,13 +125,13 @@ impl Shared {
         let Ok(Ok(memory)) = tokio::time::timeout(wait, memory).await else {
             return Err(Refused::overloaded(wait));
         };
-        Ok(QueuedMessage { queued: self.publisher.queue(events).await?, memory })
+        Ok(QueuedMessage { queued: self.publisher.submit(events).await?, memory })
     }
 
     /// Waits until they are on the disk.
     pub(crate) async fn settle(&self, message: QueuedMessage) -> Result<Receipts, Refused> {
         let QueuedMessage { queued, memory } = message;
-        let settled = self.publisher.settle(queued).await;
+        let settled = self.publisher.outcome(queued).await.map_err(|refused| refused.error);
         drop(memory);
         Ok(settled?)
     }
@@ -140,7 +140,7 @@ impl Shared {
 /// A message's events, queued, and the memory that they take.
 #[derive(Debug)]
 pub(crate) struct QueuedMessage {
-    queued: Queued,
+    queued: Submitted,
     memory: OwnedSemaphorePermit,
 }
 

@@ -15,9 +15,9 @@ use super::messages;
 use super::refusals::Refused;
 use super::service::{Shared, draining};
 use crate::auth::{Access, now_micros};
-use crate::http::shutdown::Stage;
 use crate::proto::v1;
 use crate::proto::v1::subscribe_request::Start;
+use crate::shutdown::Stage;
 
 /// An answer is handed on when its events reach this size.
 const ANSWER_BYTES: usize = 64 * 1024;

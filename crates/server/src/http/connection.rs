@@ -16,9 +16,9 @@ use tokio::sync::watch;
 use super::gate::{FramingLimits, Gate, GateLimits, Protocol};
 use super::options::ServerOptions;
 use super::service::{Shared, answer};
-use super::shutdown::Stage;
 use super::state::ConnectionState;
 use crate::connection_tasks::ConnectionTasks;
+use crate::shutdown::Stage;
 
 /// How connections are served; the same for all of them.
 #[derive(Debug, Clone)]

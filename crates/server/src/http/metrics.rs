@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::route::Route;
+use crate::connection_metrics::ConnectionMetrics;
 
 /// The handles of the HTTP front door's metrics. Cheap to clone; clones count together.
 #[derive(Debug, Clone)]
@@ -19,9 +20,7 @@ pub struct HttpMetrics {
     /// The handles of `requests` and `duration` by route, so that a request looks nothing up.
     by_route: Vec<RouteHandles>,
     problems: Family<CodeLabels, Counter>,
-    refused_connections: Family<ReasonLabels, Counter>,
-    accept_errors: Counter,
-    pub(crate) connections: Gauge,
+    pub(crate) connections: ConnectionMetrics,
     pub(crate) event_streams: Gauge,
     body_bytes: Counter,
 }
@@ -51,11 +50,6 @@ struct RouteLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
     code: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
 }
 
 /// From 100 µs, a synced publish on a fast disk, to 10 s.
@@ -88,9 +82,7 @@ impl Default for HttpMetrics {
             duration,
             by_route,
             problems: Family::default(),
-            refused_connections: Family::default(),
-            accept_errors: Counter::default(),
-            connections: Gauge::default(),
+            connections: ConnectionMetrics::default(),
             event_streams: Gauge::default(),
             body_bytes: Counter::default(),
         }
@@ -107,18 +99,8 @@ impl HttpMetrics {
             self.duration.clone(),
         );
         registry.register("eventrelay_http_problems", "Problems answered, by code", self.problems.clone());
-        registry.register("eventrelay_http_connections", "Connections open", self.connections.clone());
+        self.connections.register("eventrelay_http", registry);
         registry.register("eventrelay_http_event_streams", "Event streams open", self.event_streams.clone());
-        registry.register(
-            "eventrelay_http_refused_connections",
-            "Connections closed before their first request",
-            self.refused_connections.clone(),
-        );
-        registry.register(
-            "eventrelay_http_accept_errors",
-            "Times that no connection could be accepted",
-            self.accept_errors.clone(),
-        );
         registry.register(
             "eventrelay_http_request_body_bytes",
             "Bytes of request bodies received",
@@ -146,13 +128,5 @@ impl HttpMetrics {
 
     pub(crate) fn count_problem(&self, code: &'static str) {
         self.problems.get_or_create(&CodeLabels { code }).inc();
-    }
-
-    pub(crate) fn count_refused_connection(&self, reason: &'static str) {
-        self.refused_connections.get_or_create(&ReasonLabels { reason }).inc();
-    }
-
-    pub(crate) fn count_accept_error(&self) {
-        self.accept_errors.inc();
     }
 }

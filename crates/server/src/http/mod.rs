@@ -13,7 +13,7 @@
 //! The way of a request, one file each:
 //!
 //! ```text
-//! server      accepts, admits (admission), owns the connections' tasks
+//! server      binds; crate::accept lets connections in and owns their tasks
 //! connection  picks the protocol, runs hyper, drains
 //! gate        under hyper: strict framing, deadlines, closing
 //! service     above hyper: route, guard, authentication, upload, routes/*, problem
@@ -21,10 +21,10 @@
 //!
 //! Every limit is in [`ServerOptions`].
 
-pub(crate) mod admission;
 pub(crate) mod authentication;
 mod body;
 mod connection;
+mod decompress;
 pub(crate) mod gate;
 pub(crate) mod guard;
 mod metrics;
@@ -33,13 +33,12 @@ mod problem;
 mod request_id;
 mod route;
 mod routes;
-pub(crate) mod server;
+mod server;
 mod service;
-pub(crate) mod shutdown;
 pub(crate) mod state;
 mod upload;
 
 pub use metrics::HttpMetrics;
-pub use options::{OptionsError, ServerOptions};
-pub use server::{BindError, Drained, HttpServer};
+pub use options::ServerOptions;
+pub use server::HttpServer;
 pub use service::Services;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{LimitCheck, OptionsError};
+
 /// The `[http]` section of the configuration. Unknown names are errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -100,18 +102,6 @@ impl Default for ServerOptions {
     }
 }
 
-/// A limit that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("http.{name} = {value}: must be {expected}")]
-pub struct OptionsError {
-    /// The option's name.
-    pub name: &'static str,
-    /// Its value.
-    pub value: u64,
-    /// What it must be.
-    pub expected: &'static str,
-}
-
 impl ServerOptions {
     /// The largest `max_headers`: what the HTTP/1 parser has room for.
     pub const MAX_HEADERS_CEILING: usize = 100;
@@ -123,27 +113,18 @@ impl ServerOptions {
     /// # Errors
     /// The first limit that does not.
     pub fn validate(&self) -> Result<(), OptionsError> {
-        let at_least = |name, value: usize, least: usize, expected| {
-            if value < least { Err(OptionsError { name, value: value as u64, expected }) } else { Ok(()) }
-        };
-        at_least("max_connections", self.max_connections, 1, "at least 1")?;
-        at_least("max_connections_per_address", self.max_connections_per_address, 1, "at least 1")?;
-        at_least("max_head_bytes", self.max_head_bytes, Self::MIN_HEAD_BYTES, "at least 4096")?;
-        at_least("max_headers", self.max_headers, 1, "1 to 100")?;
-        at_least("max_body_bytes", self.max_body_bytes, 1, "at least 1")?;
-        at_least(
-            "body_memory_bytes",
-            self.body_memory_bytes,
-            self.max_body_bytes,
-            "at least max_body_bytes",
-        )?;
-        let at_most = |name, value: usize, most: usize, expected| {
-            if value > most { Err(OptionsError { name, value: value as u64, expected }) } else { Ok(()) }
-        };
-        at_most("max_headers", self.max_headers, Self::MAX_HEADERS_CEILING, "1 to 100")?;
-        at_most("max_head_bytes", self.max_head_bytes, 1 << 20, "at most 1 MiB")?;
-        at_most("body_memory_bytes", self.body_memory_bytes, u32::MAX as usize, "below 4 GiB")?;
-        for (name, value) in [
+        let check = LimitCheck { section: "http" };
+        check.at_least("max_connections", self.max_connections, 1, "at least 1")?;
+        check.at_least("max_connections_per_address", self.max_connections_per_address, 1, "at least 1")?;
+        check.at_least("max_head_bytes", self.max_head_bytes, Self::MIN_HEAD_BYTES, "at least 4096")?;
+        check.at_most("max_head_bytes", self.max_head_bytes, 1 << 20, "at most 1 MiB")?;
+        check.at_least("max_headers", self.max_headers, 1, "1 to 100")?;
+        check.at_most("max_headers", self.max_headers, Self::MAX_HEADERS_CEILING, "1 to 100")?;
+        check.at_least("max_body_bytes", self.max_body_bytes, 1, "at least 1")?;
+        let memory = self.body_memory_bytes;
+        check.at_least("body_memory_bytes", memory, self.max_body_bytes, "at least max_body_bytes")?;
+        check.at_most("body_memory_bytes", memory, u32::MAX as usize, "below 4 GiB")?;
+        check.none_zero([
             ("first_byte_timeout_ms", self.first_byte_timeout_ms),
             ("head_timeout_ms", self.head_timeout_ms),
             ("idle_timeout_ms", self.idle_timeout_ms),
@@ -152,12 +133,7 @@ impl ServerOptions {
             ("body_bytes_per_second", self.body_bytes_per_second),
             ("event_stream_heartbeat_ms", self.event_stream_heartbeat_ms),
             ("max_http2_streams", u64::from(self.max_http2_streams)),
-        ] {
-            if value == 0 {
-                return Err(OptionsError { name, value, expected: "at least 1" });
-            }
-        }
-        Ok(())
+        ])
     }
 
     /// How long open requests may take to finish at shutdown.

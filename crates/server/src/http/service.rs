@@ -22,11 +22,11 @@ use super::problem::Problem;
 use super::request_id::{RequestIds, X_REQUEST_ID};
 use super::route::{Route, Target};
 use super::routes::{events, health, keys, metrics, stream};
-use super::shutdown::Stage;
 use super::state::{ConnectionState, InFlight};
 use super::upload::{Upload, UploadLimits};
 use crate::auth::{Access, ApiKeys};
 use crate::health::SubscriptionsHealth;
+use crate::shutdown::Stage;
 
 /// What the front door leads to.
 pub struct Services {
@@ -83,6 +83,11 @@ impl Shared {
             request_ids: RequestIds::new(),
             options: options.clone(),
         }
+    }
+
+    /// How bodies are bounded.
+    pub(crate) fn upload_limits(&self) -> &UploadLimits {
+        &self.uploads
     }
 }
 

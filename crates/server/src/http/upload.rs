@@ -28,6 +28,7 @@ pub(crate) struct UploadLimits {
     memory_wait: Duration,
     discard_bytes: usize,
     discard: Duration,
+    memory_bytes: usize,
     /// One permit is one byte.
     memory: Semaphore,
 }
@@ -42,8 +43,43 @@ impl UploadLimits {
             memory_wait: Duration::from_millis(options.body_memory_wait_ms),
             discard_bytes: options.discard_bytes,
             discard: Duration::from_millis(options.discard_timeout_ms),
+            memory_bytes: options.body_memory_bytes,
             memory: Semaphore::new(options.body_memory_bytes),
         }
+    }
+
+    /// Takes its share of the memory of all bodies, and waits a while for it.
+    ///
+    /// # Errors
+    /// 503 when there is none.
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Problem> {
+        // A frame is no larger than a body may be, and that fits (checked with the options).
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Ok(permit) = self.memory.try_acquire_many(permits) {
+            return Ok(permit);
+        }
+        match timeout(self.memory_wait, self.memory.acquire_many(permits)).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "The server has too many bodies in memory",
+            )
+            .retry_after(self.memory_wait)),
+        }
+    }
+
+    /// Takes memory for a decompressor's window, which a small configuration has no room for beside the bodies: then the
+    /// better part of it, so that there is one such window at a time.
+    pub(crate) async fn reserve_window(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Problem> {
+        self.reserve(bytes.min(self.memory_bytes / 2)).await
+    }
+
+    /// A body of more than `max_bytes`.
+    pub(crate) fn too_large(&self, when: &str) -> Problem {
+        let detail = format!("At most {} bytes are taken {when}", self.max_bytes);
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large")
+            .detail(detail.trim_end().to_owned())
     }
 
     /// When a body of which `received` bytes have come has had its time.
@@ -72,6 +108,13 @@ pub(crate) struct Received<'a> {
     _memory: Option<SemaphorePermit<'a>>,
 }
 
+impl<'a> Received<'a> {
+    /// A body that came otherwise than it is, with the memory that was reserved for it.
+    pub(crate) fn new(bytes: Bytes, memory: SemaphorePermit<'a>) -> Self {
+        Self { bytes, _memory: Some(memory) }
+    }
+}
+
 impl<'a> Upload<'a> {
     pub(crate) fn new(
         incoming: Incoming,
@@ -95,12 +138,13 @@ impl<'a> Upload<'a> {
     pub(crate) async fn read(&mut self) -> Result<Received<'a>, Problem> {
         let declared = self.incoming.size_hint().exact();
         if declared.is_some_and(|declared| declared > self.limits.max_bytes as u64) {
-            return Err(self.too_large());
+            return Err(self.limits.too_large(""));
         }
         let Some(first) = self.next().await? else {
             return Ok(Received { bytes: Bytes::new(), _memory: None });
         };
-        let mut memory = self.reserve(first.len()).await?;
+        let limits: &'a UploadLimits = self.limits;
+        let mut memory = limits.reserve(first.len()).await?;
         if declared == Some(first.len() as u64) {
             // The usual case: it came with the head, and is used where it lies.
             return Ok(Received { bytes: first, _memory: Some(memory) });
@@ -112,9 +156,9 @@ impl<'a> Upload<'a> {
         drop(first);
         while let Some(more) = self.next().await? {
             if self.received > self.limits.max_bytes {
-                return Err(self.too_large());
+                return Err(self.limits.too_large(""));
             }
-            memory.merge(self.reserve(more.len()).await?);
+            memory.merge(limits.reserve(more.len()).await?);
             bytes.extend_from_slice(&more);
         }
         Ok(Received { bytes: bytes.freeze(), _memory: Some(memory) })
@@ -173,29 +217,6 @@ impl<'a> Upload<'a> {
                 }
             }
         }
-    }
-
-    async fn reserve(&self, bytes: usize) -> Result<SemaphorePermit<'a>, Problem> {
-        let limits: &'a UploadLimits = self.limits;
-        // A frame is no larger than a body may be, and that fits (checked with the options).
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if let Ok(permit) = limits.memory.try_acquire_many(permits) {
-            return Ok(permit);
-        }
-        match timeout(limits.memory_wait, limits.memory.acquire_many(permits)).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "overloaded",
-                "The server has too many bodies in memory",
-            )
-            .retry_after(limits.memory_wait)),
-        }
-    }
-
-    fn too_large(&self) -> Problem {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large")
-            .detail(format!("At most {} bytes are taken", self.limits.max_bytes))
     }
 
     fn broken(&self, error: &hyper::Error) -> Problem {

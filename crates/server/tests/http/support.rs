@@ -9,9 +9,9 @@ use eventrelay_ingest::{PublishLimits, Publisher, PublisherMetrics};
 use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
 use eventrelay_server::auth::ApiKeys;
-use eventrelay_server::http::{Drained, HttpMetrics, HttpServer, ServerOptions, Services};
+use eventrelay_server::http::{HttpMetrics, HttpServer, ServerOptions, Services};
 use eventrelay_server::{
-    DeliveriesUnreadable, Delivery, DeliveryState, SubscriptionHealth, SubscriptionsHealth,
+    DeliveriesUnreadable, Delivery, DeliveryState, Drained, SubscriptionHealth, SubscriptionsHealth,
 };
 use eventrelay_state::{LogIdentity, OpenMode, State};
 use prometheus_client::registry::Registry;

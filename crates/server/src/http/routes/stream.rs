@@ -28,7 +28,7 @@ use crate::http::body::{Body, ByteStream};
 use crate::http::metrics::HttpMetrics;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
-use crate::http::shutdown::Stage;
+use crate::shutdown::Stage;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 

@@ -9,11 +9,11 @@
 //! | any, with `ce-*` headers | a CloudEvent's data | 201 with a receipt |
 //!
 //! A receipt is `{"id": "…", "offset": 7, "duplicate": false}`. A repeated publish is answered 201 too, with the id
-//! and offset of the first and `"duplicate": true`. All events of a request are taken, or none.
+//! and offset of the first and `"duplicate": true`. All events of a request are taken, or none. A body may be compressed.
 
 use bytes::Bytes;
 use eventrelay_event::{ContentKind, DecodeEventsError, DecodedEvents, cloudevents, native};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
@@ -23,6 +23,7 @@ use super::refusals;
 use super::trace;
 use crate::auth::Access;
 use crate::http::body::Body;
+use crate::http::decompress::Encoding;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
 use crate::http::upload::Upload;
@@ -39,14 +40,14 @@ pub(crate) async fn publish(
 ) -> Result<Response<Body>, Problem> {
     // What the head alone refuses is refused before the body is read.
     let key = idempotency_key::of(&parts.headers)?;
-    refuse_encodings(&parts.headers)?;
+    let encoding = Encoding::of(&parts.headers)?;
     let content_type = content_type(&parts.headers)?;
     let kind = ContentKind::of(content_type, parts.headers.keys().map(http::HeaderName::as_str));
     if kind == ContentKind::Unsupported {
         return Err(unsupported("The body must be application/json, application/x-ndjson or a CloudEvent"));
     }
     // The reservation of memory must last until the log has copied the events.
-    let received = upload.read().await?;
+    let received = encoding.decompress(upload.read().await?, shared.upload_limits()).await?;
     let decoded = decode(shared, access, kind, content_type, &parts.headers, &received.bytes);
     let DecodedEvents { mut events, is_batch } = decoded.map_err(|error| {
         shared.publisher.metrics().refused(error.code());
@@ -91,18 +92,6 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         return Err(unsupported("There is more than one Content-Type"));
     }
     first.map(|value| value.to_str().map_err(|_| unsupported("Content-Type must be ASCII"))).transpose()
-}
-
-fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
-    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
-    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported_content_encoding",
-        "Compressed bodies are not taken",
-    ))
 }
 
 fn unsupported(detail: &'static str) -> Problem {

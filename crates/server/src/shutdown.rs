@@ -1,6 +1,6 @@
-//! How far the server is on its way out.
+//! How far a front door is on its way out.
 
-/// A stage of the server's life. It only ever moves forward.
+/// A stage of its life. It only ever moves forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Requests are taken.

@@ -1,0 +1,88 @@
+//! Lines of JSON: a receipt or a problem for each.
+
+use serde_json::json;
+
+use crate::support::{TestServer, line};
+
+#[tokio::test]
+async fn every_line_has_a_receipt_or_a_problem_in_its_order() {
+    let server = TestServer::start().await;
+    let mut client = server.connect_lines().await;
+    let lines = [
+        line(r#","idempotency_key":"k","data":{"n":1}"#),
+        line(r#","colour":"red""#),
+        "\r\n".to_owned(),
+        line(r#","idempotency_key":"k","data":{"n":1}"#),
+        line(r#","idempotency_key":"k","data":{"n":2}"#),
+        line(""),
+    ];
+    client.send(lines.concat()).await;
+    let first = client.receive_line().await;
+    assert_eq!((&first["offset"], &first["duplicate"]), (&json!(0), &json!(false)));
+    let unknown = client.receive_line().await;
+    assert_eq!((&unknown["code"], &unknown["field"]), (&json!("unknown_field"), &json!("colour")));
+    let again = client.receive_line().await;
+    assert_eq!((&again["id"], &again["duplicate"]), (&first["id"], &json!(true)));
+    assert_eq!(client.receive_line().await["code"], "idempotency_key_reused");
+    let last = client.receive_line().await;
+    assert_eq!(last["offset"], 1, "{last}");
+    assert_eq!(server.stored(0).id().to_string(), first["id"]);
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_object_ends_the_connection_after_the_answers_before_it() {
+    let server = TestServer::start().await;
+    for bad in ["POST / HTTP/1.1\r\n", "[]\n", "\u{0}\n", "1\n"] {
+        let before = server.log.durable_offset();
+        let mut client = server.connect_lines().await;
+        client.send([line("").as_str(), bad, &line("")].concat()).await;
+        assert_eq!(client.receive_line().await["offset"], before);
+        assert_eq!(client.receive_line().await["code"], "not_an_object", "{bad:?}");
+        client.finish_sending().await;
+        assert_eq!(client.until_closed().await, b"");
+        assert_eq!(server.log.durable_offset(), before + 1, "the line behind {bad:?} was taken");
+    }
+}
+
+#[tokio::test]
+async fn a_line_over_the_limit_ends_the_connection() {
+    let server = TestServer::start_with(|options| options.max_frame_bytes = 100).await;
+    let mut client = server.connect_lines().await;
+    client.send(format!("{}{{{}", line(""), " ".repeat(200))).await;
+    assert_eq!(client.receive_line().await["offset"], 0);
+    assert_eq!(client.receive_line().await["code"], "line_too_large");
+    client.finish_sending().await;
+    assert_eq!(client.until_closed().await, b"");
+}
+
+#[tokio::test]
+async fn a_line_without_its_end_is_not_taken() {
+    let server = TestServer::start().await;
+    let mut client = server.connect_lines().await;
+    client.send(line("").trim_end()).await;
+    client.finish_sending().await;
+    assert_eq!(client.receive_line().await["code"], "incomplete_line");
+    assert_eq!(client.until_closed().await, b"");
+    server.assert_unharmed(0).await;
+}
+
+#[tokio::test]
+async fn many_lines_are_answered_each() {
+    let server = TestServer::start().await;
+    let mut client = server.connect_lines().await;
+    let lines: String = (0..3000).map(|index| line(&format!(",\"data\":{index}"))).collect();
+    client.send(lines).await;
+    for offset in 0..3000 {
+        assert_eq!(client.receive_line().await["offset"], offset);
+    }
+}
+
+#[tokio::test]
+async fn a_long_line_is_taken_in_a_few_reads() {
+    let server = TestServer::start().await;
+    let mut client = server.connect_lines().await;
+    client.send([line(&format!(",\"data\":\"{}\"", "x".repeat(900_000))), line("")].concat()).await;
+    assert_eq!(client.receive_line().await["offset"], 0);
+    assert_eq!(client.receive_line().await["offset"], 1);
+    assert!(server.stored(0).data().unwrap().1.len() > 900_000);
+}
