@@ -4,10 +4,12 @@
 
 mod harness;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Output;
 
-use harness::{RelayProcess, SMALL_LOG, eventrelay, http, run, stderr, stdout};
+use harness::{DEADLINE, RelayProcess, SMALL_LOG, eventrelay, http, run, stderr, stdout};
 
 const EVENT: &str = r#"{"type":"order.created","source":"/shop"}"#;
 
@@ -26,6 +28,18 @@ fn said(output: &Output) -> String {
     stdout(output).trim().to_owned()
 }
 
+/// Logs in over TCP, sends an event, and gives the answers.
+fn publish_line(relay: &mut RelayProcess, key: &str) -> Vec<serde_json::Value> {
+    let line = relay.wait_for_line(|line| line.ends_with("for lines of JSON")).unwrap();
+    let address: SocketAddr =
+        line.split("tcp://").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", address.port())).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(format!("{{\"api_key\":\"{key}\"}}\n{EVENT}\n").as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    BufReader::new(stream).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+}
+
 #[test]
 fn from_the_first_key_to_a_revoked_one() {
     let directory = tempfile::tempdir().unwrap();
@@ -39,10 +53,10 @@ fn from_the_first_key_to_a_revoked_one() {
     std::fs::write(path.join("eventrelay.toml"), configuration).unwrap();
     let start = || {
         let mut command = eventrelay(path);
-        command.arg("serve");
+        command.args(["serve", "--tcp-lines-listen", "0.0.0.0:0"]);
         RelayProcess::spawn(command).unwrap()
     };
-    let relay = start();
+    let mut relay = start();
     let url = format!("http://127.0.0.1:{}", relay.http().port());
     let refused = run(path, ["publish", EVENT, "--url", &url]);
     assert_eq!(refused.status.code(), Some(6), "{refused:?}");
@@ -60,6 +74,8 @@ fn from_the_first_key_to_a_revoked_one() {
     let event: serde_json::Value =
         serde_json::from_str(&said(&with_key(path, &reader, &url, &tail))).unwrap();
     assert_eq!((&event["tenant"], &event["type"]), (&"acme".into(), &"order.created".into()));
+    let answers = publish_line(&mut relay, &publisher);
+    assert_eq!((&answers[0]["tenant"], &answers[1]["offset"]), (&"acme".into(), &1.into()), "{answers:?}");
     relay.kill();
 
     // A kill forgets no key and no revocation.
@@ -75,10 +91,12 @@ fn from_the_first_key_to_a_revoked_one() {
     let table = said(&with_key(path, &bootstrap, &url, &["keys", "list"]));
     assert!(table.lines().any(|line| line.contains(id) && line.contains("revoked")), "{table}");
     relay.kill();
-    let relay = start();
+    let mut relay = start();
     let url = format!("http://127.0.0.1:{}", relay.http().port());
     let revoked = with_key(path, &publisher, &url, &["publish", EVENT]);
     assert!(stderr(&revoked).contains("unauthenticated"), "{revoked:?}");
+    let answers = publish_line(&mut relay, &publisher);
+    assert_eq!((answers.len(), &answers[0]["code"]), (1, &"unauthenticated".into()), "{answers:?}");
     assert_eq!(http::get(relay.http(), "/healthz").status, 200);
 }
 

@@ -21,6 +21,7 @@ use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
 use eventrelay_server::auth::ApiKeys;
 use eventrelay_server::http::{HttpMetrics, HttpServer, ServerOptions, Services};
+use eventrelay_server::quota::Quotas;
 use eventrelay_server::{DeliveriesUnreadable, Delivery, SubscriptionHealth, SubscriptionsHealth};
 use eventrelay_state::{LogIdentity, OpenMode, State};
 use prometheus_client::registry::Registry;
@@ -95,7 +96,7 @@ async fn start_server(directory: &std::path::Path) -> SocketAddr {
     let state_path = directory.join("state.db");
     let api_keys = tokio::task::spawn_blocking(move || {
         let state = State::open(&state_path, identity, OpenMode::Normal).unwrap();
-        ApiKeys::open(state, false, None).unwrap()
+        ApiKeys::open(state, false, None, Quotas::none()).unwrap()
     });
     let services = Services {
         api_keys: Arc::new(api_keys.await.unwrap()),

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use eventrelay_server::grpc::GrpcOptions;
 use eventrelay_server::http::ServerOptions;
+use eventrelay_server::quota::QuotaOptions;
 use eventrelay_server::tcp::TcpOptions;
 use eventrelay_state::Subscription;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,8 @@ pub struct Config {
     pub tcp: TcpOptions,
     /// Who may use the front doors.
     pub auth: Auth,
+    /// How much each tenant may ask for, and all together.
+    pub quotas: QuotaOptions,
     /// The dispatchers.
     pub delivery: Delivery,
     /// What sinks may connect to.
@@ -72,6 +75,7 @@ impl Default for Config {
             grpc: GrpcOptions::default(),
             tcp: TcpOptions::default(),
             auth: Auth::default(),
+            quotas: QuotaOptions::default(),
             delivery: Delivery::default(),
             egress: Egress::default(),
             logging: Logging::default(),

@@ -118,13 +118,12 @@ fn front_doors(config: &Config, problems: &mut Problems) {
             refuse(problems, key, why);
         }
     }
-    for (key, listen) in &doors[2..] {
-        if listen.is_some() && config.auth.required {
-            let why = "TCP takes no API keys yet: set it to \"off\" where auth.required is set";
-            refuse(problems, key, why.to_owned());
-        }
-    }
-    let errors = [config.http.validate().err(), config.grpc.validate().err(), config.tcp.validate().err()];
+    let errors = [
+        config.http.validate().err(),
+        config.grpc.validate().err(),
+        config.tcp.validate().err(),
+        config.quotas.validate().err(),
+    ];
     for error in errors.into_iter().flatten() {
         let key = format!("{}.{}", error.section, error.name);
         refuse(problems, &key, format!("{} must be {}", error.value, error.expected));

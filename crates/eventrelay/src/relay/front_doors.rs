@@ -70,7 +70,12 @@ pub(super) struct Shut {
 impl FrontDoors {
     /// Listens everywhere, and serves when that has succeeded.
     pub(super) fn open(config: &Config, parts: Parts, metrics: FrontDoorMetrics) -> Result<Self, BindError> {
-        let (tcp_server, tcp) = TcpServer::bind(&config.tcp, Arc::clone(&parts.publisher), metrics.tcp)?;
+        let (tcp_server, tcp) = TcpServer::bind(
+            &config.tcp,
+            Arc::clone(&parts.publisher),
+            Arc::clone(&parts.api_keys),
+            metrics.tcp,
+        )?;
         let grpc_services = GrpcServices {
             publisher: Arc::clone(&parts.publisher),
             log: parts.log.clone(),

@@ -21,6 +21,7 @@ use std::time::Duration;
 use eventrelay_delivery::{Engine, EngineOptions, resolve_start};
 use eventrelay_ingest::{Publisher, PublisherMetrics};
 use eventrelay_server::auth::{ApiKey, ApiKeys};
+use eventrelay_server::quota::{QuotaMetrics, Quotas};
 use eventrelay_sinks::Sink;
 use eventrelay_state::{Subscription, SubscriptionRecord};
 use prometheus_client::registry::Registry;
@@ -144,7 +145,9 @@ struct Started {
 
 async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> Result<Started, StartError> {
     let log = stores.log.clone();
-    let api_keys = open_api_keys(stores, config).await?;
+    let quota_metrics = QuotaMetrics::default();
+    let quotas = Quotas::new(config.quotas.clone(), quota_metrics.clone());
+    let api_keys = open_api_keys(stores, config, quotas).await?;
     let subscriptions = reconcile(stores, config).await?;
     let with_sinks = build_sinks(subscriptions, config).await?;
     let checkpoint_interval = Duration::from_millis(config.delivery.checkpoint_interval_ms);
@@ -158,6 +161,7 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
     publisher_metrics.register(&mut registry);
     engine.register_metrics(&mut registry);
     front_door_metrics.register(&mut registry);
+    quota_metrics.register(&mut registry);
 
     let publisher =
         Arc::new(Publisher::new(log.clone(), settings::publish_limits(config), publisher_metrics));
@@ -178,11 +182,11 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
 }
 
 /// The keys that are stored, and the one in the file that the configuration names.
-async fn open_api_keys(stores: &Stores, config: &Config) -> Result<Arc<ApiKeys>, StartError> {
+async fn open_api_keys(stores: &Stores, config: &Config, quotas: Quotas) -> Result<Arc<ApiKeys>, StartError> {
     let (state, auth) = (stores.state.clone(), config.auth.clone());
     let open = move || {
         let bootstrap = auth.bootstrap_key_file.as_deref().map(read_key).transpose()?;
-        Ok(Arc::new(ApiKeys::open(state, auth.required, bootstrap.as_ref())?))
+        Ok(Arc::new(ApiKeys::open(state, auth.required, bootstrap.as_ref(), quotas)?))
     };
     tokio::task::spawn_blocking(open).await.map_err(|_| StartError::CutShort)?
 }

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use eventrelay_event::Tenant;
 
 use super::scope::{Scope, Scopes};
+use crate::quota::TenantQuota;
 
 /// What a request may do, and for whom.
 #[derive(Debug, Clone)]
 pub struct Access {
     pub(super) tenant: Tenant,
     pub(super) scopes: Scopes,
+    /// How much the tenant may ask for.
+    pub(super) quota: Arc<TenantQuota>,
     /// The key behind it; none where keys are not asked for.
     pub(super) grant: Option<Arc<Grant>>,
 }
@@ -22,6 +25,7 @@ pub(super) struct Grant {
     pub(super) id: String,
     pub(super) tenant: Tenant,
     pub(super) scopes: Scopes,
+    pub(super) quota: Arc<TenantQuota>,
     pub(super) expires_at_micros: Option<u64>,
     pub(super) last_used_micros: AtomicU64,
     pub(super) revoked: AtomicBool,
@@ -44,6 +48,11 @@ impl Access {
     #[must_use]
     pub fn allows(&self, scope: Scope) -> bool {
         self.scopes.allow(scope)
+    }
+
+    /// How much the tenant may ask for.
+    pub(crate) fn quota(&self) -> &TenantQuota {
+        &self.quota
     }
 
     /// Whether there is a key behind it, which can expire or be revoked.

@@ -14,6 +14,7 @@ use eventrelay_state::{ApiKeyRecord, State, StateError};
 use super::access::{Access, Grant};
 use super::api_key::ApiKey;
 use super::scope::{Scope, Scopes};
+use crate::quota::Quotas;
 
 /// The most keys; each is in memory.
 const MAX_KEYS: usize = 100_000;
@@ -25,6 +26,7 @@ const BOOTSTRAP_ID: &str = "bootstrap";
 pub struct ApiKeys {
     state: State,
     required: bool,
+    quotas: Quotas,
     grants: RwLock<HashMap<[u8; 32], Arc<Grant>>>,
 }
 
@@ -57,14 +59,20 @@ impl ApiKeys {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn open(state: State, required: bool, bootstrap: Option<&ApiKey>) -> Result<Self, StateError> {
+    pub fn open(
+        state: State,
+        required: bool,
+        bootstrap: Option<&ApiKey>,
+        quotas: Quotas,
+    ) -> Result<Self, StateError> {
         let stored = state.api_keys()?;
         let good = stored.into_iter().filter(|key| key.revoked_at_micros.is_none());
-        let mut grants: HashMap<_, _> = good.map(|key| (key.secret_hash, Arc::new(grant(&key)))).collect();
+        let mut grants: HashMap<_, _> =
+            good.map(|key| (key.secret_hash, Arc::new(grant(&key, &quotas)))).collect();
         if let Some(key) = bootstrap {
-            grants.insert(key.hash(), Arc::new(bootstrap_grant()));
+            grants.insert(key.hash(), Arc::new(bootstrap_grant(&quotas)));
         }
-        Ok(Self { state, required, grants: RwLock::new(grants) })
+        Ok(Self { state, required, quotas, grants: RwLock::new(grants) })
     }
 
     /// Whether everybody has to show a key.
@@ -82,7 +90,7 @@ impl ApiKeys {
             return if self.required {
                 Err(AuthError::Unauthenticated)
             } else {
-                Ok(Access { tenant: Tenant::default(), scopes: Scopes::ALL, grant: None })
+                Ok(self.open_access(Tenant::default()))
             };
         };
         let key = ApiKey::parse(presented).map_err(|_| AuthError::Unauthenticated)?;
@@ -90,7 +98,15 @@ impl ApiKeys {
         let found = self.grants.read().unwrap_or_else(PoisonError::into_inner).get(&key.hash()).cloned();
         let grant = found.filter(|grant| grant.is_valid(now)).ok_or(AuthError::Unauthenticated)?;
         grant.last_used_micros.store(now, Ordering::Relaxed);
-        Ok(Access { tenant: grant.tenant.clone(), scopes: grant.scopes, grant: Some(grant) })
+        let (tenant, quota) = (grant.tenant.clone(), Arc::clone(&grant.quota));
+        Ok(Access { tenant, scopes: grant.scopes, quota, grant: Some(grant) })
+    }
+
+    /// What everybody may do for a tenant where no keys are asked for.
+    pub(crate) fn open_access(&self, tenant: Tenant) -> Access {
+        assert!(!self.required, "who has no key gets in only where none is asked for");
+        let quota = self.quotas.of(&tenant);
+        Access { tenant, scopes: Scopes::ALL, quota, grant: None }
     }
 
     /// The same, for something that needs a scope.
@@ -126,7 +142,7 @@ impl ApiKeys {
         };
         self.state.create_api_key(record.clone()).await?;
         let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
-        grants.insert(record.secret_hash, Arc::new(grant(&record)));
+        grants.insert(record.secret_hash, Arc::new(grant(&record, &self.quotas)));
         drop(grants);
         Ok((key, record))
     }
@@ -179,23 +195,25 @@ impl ApiKeys {
     }
 }
 
-fn grant(key: &ApiKeyRecord) -> Grant {
+fn grant(key: &ApiKeyRecord, quotas: &Quotas) -> Grant {
     Grant {
         id: key.id.clone(),
         tenant: key.tenant.clone(),
         // A scope of a later release allows nothing here.
         scopes: key.scopes.iter().filter_map(|name| name.parse().ok()).collect(),
+        quota: quotas.of(&key.tenant),
         expires_at_micros: key.expires_at_micros,
         last_used_micros: AtomicU64::new(0),
         revoked: AtomicBool::new(false),
     }
 }
 
-fn bootstrap_grant() -> Grant {
+fn bootstrap_grant(quotas: &Quotas) -> Grant {
     Grant {
         id: BOOTSTRAP_ID.to_owned(),
         tenant: Tenant::default(),
         scopes: Scopes::ALL,
+        quota: quotas.of(&Tenant::default()),
         expires_at_micros: None,
         last_used_micros: AtomicU64::new(0),
         revoked: AtomicBool::new(false),
@@ -231,12 +249,12 @@ mod tests {
     async fn a_key_is_good_for_its_tenant_and_scopes_until_it_is_revoked_also_after_a_restart() {
         let home = Home(tempfile::tempdir().unwrap());
         let state = home.state();
-        let keys = ApiKeys::open(state.clone(), true, None).unwrap();
+        let keys = ApiKeys::open(state.clone(), true, None, Quotas::none()).unwrap();
         assert_eq!(keys.authenticate(None).unwrap_err(), AuthError::Unauthenticated);
         let (key, record) = keys.create(new("acme", &[Scope::Publish])).await.unwrap();
         state.close().await;
 
-        let keys = ApiKeys::open(home.state(), true, None).unwrap();
+        let keys = ApiKeys::open(home.state(), true, None, Quotas::none()).unwrap();
         let access = keys.authorize(Some(key.expose()), Scope::Publish).unwrap();
         assert_eq!(access.tenant().as_str(), "acme");
         let refused = keys.authorize(Some(key.expose()), Scope::Read).unwrap_err();
@@ -251,14 +269,14 @@ mod tests {
         assert!(!keys.revoke(&record.id).await.unwrap());
         assert_eq!(keys.authenticate(Some(key.expose())).unwrap_err(), AuthError::Unauthenticated);
         assert!(!access.is_valid(now_micros()), "what goes on with the key notices");
-        let keys = ApiKeys::open(home.state(), true, None).unwrap();
+        let keys = ApiKeys::open(home.state(), true, None, Quotas::none()).unwrap();
         assert_eq!(keys.authenticate(Some(key.expose())).unwrap_err(), AuthError::Unauthenticated);
     }
 
     #[tokio::test]
     async fn a_key_ends_when_its_time_has_come() {
         let home = Home(tempfile::tempdir().unwrap());
-        let keys = ApiKeys::open(home.state(), true, None).unwrap();
+        let keys = ApiKeys::open(home.state(), true, None, Quotas::none()).unwrap();
         let brief = NewApiKey { lifetime: Some(Duration::ZERO), ..new("acme", &[Scope::Read]) };
         let (key, _) = keys.create(brief).await.unwrap();
         assert_eq!(keys.authenticate(Some(key.expose())).unwrap_err(), AuthError::Unauthenticated);
@@ -268,7 +286,7 @@ mod tests {
     async fn where_keys_are_not_asked_for_one_that_is_shown_must_be_good_all_the_same() {
         let home = Home(tempfile::tempdir().unwrap());
         let bootstrap = ApiKey::generate();
-        let keys = ApiKeys::open(home.state(), false, Some(&bootstrap)).unwrap();
+        let keys = ApiKeys::open(home.state(), false, Some(&bootstrap), Quotas::none()).unwrap();
         assert!(keys.authorize(None, Scope::Admin).is_ok());
         assert!(keys.authorize(Some(bootstrap.expose()), Scope::Admin).is_ok());
         assert!(keys.authenticate(Some(ApiKey::generate().expose())).is_err());

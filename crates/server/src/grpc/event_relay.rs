@@ -22,9 +22,9 @@ impl EventRelay for Call {
     ) -> Result<Response<v1::PublishResponse>, Status> {
         let request = request.into_inner();
         let bytes = request.encoded_len();
-        let events =
-            self.shared.events(request.events, self.access()?.tenant()).map_err(Refused::into_status)?;
-        let receipts = self.shared.publish(events, bytes).await.map_err(Refused::into_status)?;
+        let access = self.access()?;
+        let events = self.shared.events(request.events, access.tenant()).map_err(Refused::into_status)?;
+        let receipts = self.shared.publish(access, events, bytes).await.map_err(Refused::into_status)?;
         Ok(Response::new(v1::PublishResponse { receipts: messages::receipts(&receipts) }))
     }
 
@@ -42,7 +42,7 @@ impl EventRelay for Call {
             dialect,
             request.into_inner(),
         );
-        Ok(Response::new(answers))
+        Ok(Response::new(answers.map_err(Refused::into_status)?))
     }
 
     async fn get_event(

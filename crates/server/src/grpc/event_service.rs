@@ -25,8 +25,9 @@ impl EventService for Call {
     async fn ingest_event(&self, request: Request<EventRequest>) -> Result<Response<EventResponse>, Status> {
         let request = request.into_inner();
         let bytes = request.payload.len();
-        let published =
-            self.shared.publish(vec![event(&self.shared, self.access()?.tenant(), request)], bytes).await;
+        let access = self.access()?;
+        let events = vec![event(&self.shared, access.tenant(), request)];
+        let published = self.shared.publish(access, events, bytes).await;
         let answer = match published {
             Ok(receipts) => EventResponse {
                 accepted: true,

@@ -32,7 +32,7 @@ impl Ingestor for Call {
             StreamLogs,
             request.into_inner(),
         );
-        Ok(Response::new(answers))
+        Ok(Response::new(answers.map_err(Refused::into_status)?))
     }
 }
 

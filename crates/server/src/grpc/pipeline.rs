@@ -33,6 +33,7 @@ use super::refusals::Refused;
 use super::service::{QueuedMessage, Shared, draining};
 use crate::auth::{Access, now_micros};
 use crate::connection_tasks::ConnectionTasks;
+use crate::quota::{InFlight, OpenStream};
 use crate::shutdown::Stage;
 
 /// Answers that are on their way from the pipeline to the connection.
@@ -121,13 +122,17 @@ fn cut_off() -> Refused {
 }
 
 /// Starts a pipeline as one of the connection's tasks.
+///
+/// # Errors
+/// When the tenant has as many streams as it may have.
 pub(crate) fn start<D: Dialect>(
     shared: Arc<Shared>,
     tasks: &ConnectionTasks,
     access: Access,
     dialect: D,
     input: Streaming<D::Request>,
-) -> Answers<D::Response> {
+) -> Result<Answers<D::Response>, Refused> {
+    let place = access.quota().open_stream()?;
     let (answers, receiver) = mpsc::channel(ANSWERS_AHEAD);
     let pipeline = Pipeline {
         stage: shared.stage.clone(),
@@ -138,9 +143,10 @@ pub(crate) fn start<D: Dialect>(
         held_bytes: 0,
         reading: true,
         ending: None,
+        _place: place,
     };
     tasks.spawn(pipeline.run(answers));
-    Answers { receiver: Some(receiver), ready: VecDeque::new() }
+    Ok(Answers { receiver: Some(receiver), ready: VecDeque::new() })
 }
 
 struct Pipeline<D: Dialect> {
@@ -155,6 +161,8 @@ struct Pipeline<D: Dialect> {
     reading: bool,
     /// Why the stream ends, when it is not the client's wish; told after the last answer.
     ending: Option<Status>,
+    /// Its place among its tenant's.
+    _place: OpenStream,
 }
 
 impl<D: Dialect> Pipeline<D> {
@@ -184,9 +192,9 @@ impl<D: Dialect> Pipeline<D> {
                     place.send(Said::Answers(self.dialect.write(answered.drain(..))));
                 }
                 message = self.input.message(), if takes_more && has_room => {
-                    if let Some((batch, bytes)) = self.read(message) {
-                        self.held_bytes += bytes;
-                        queueing.set(queue(Arc::clone(&self.shared), batch, bytes).fuse());
+                    if let Some(admitted) = self.read(message) {
+                        self.held_bytes += admitted.bytes;
+                        queueing.set(queue(Arc::clone(&self.shared), admitted).fuse());
                     }
                 }
                 () = draining(&mut self.stage), if self.reading => {
@@ -200,7 +208,7 @@ impl<D: Dialect> Pipeline<D> {
     }
 
     /// Reads a message, or learns that there will be no more.
-    fn read(&mut self, message: Result<Option<D::Request>, Status>) -> Option<(Batch, usize)> {
+    fn read(&mut self, message: Result<Option<D::Request>, Status>) -> Option<Admitted> {
         let request = match message {
             Ok(Some(request)) => request,
             Ok(None) => {
@@ -219,10 +227,7 @@ impl<D: Dialect> Pipeline<D> {
         }
         let message_bytes = request.encoded_len();
         match self.dialect.read(&self.shared, self.access.tenant(), request) {
-            Ok(batch) => {
-                let events = batch.events.as_ref().map_or(1, Vec::len);
-                Some((batch, message_bytes + events * EVENT_OVERHEAD_BYTES))
-            }
+            Ok(batch) => Some(self.admit(batch, message_bytes)),
             Err(refused) => {
                 self.shared.metrics.count_refused(refused.code());
                 self.end(Some(refused.into_status()));
@@ -231,10 +236,31 @@ impl<D: Dialect> Pipeline<D> {
         }
     }
 
+    /// Counts a message, and refuses its events where they are over the tenant's quota.
+    fn admit(&self, batch: Batch, message_bytes: usize) -> Admitted {
+        let Batch { sequence, events } = batch;
+        let bytes = message_bytes + events.as_ref().map_or(1, Vec::len) * EVENT_OVERHEAD_BYTES;
+        let quota = self.access.quota();
+        let events = events.and_then(|events| {
+            quota.admit_requests(1)?;
+            let in_flight = quota.admit_events(events.len(), message_bytes)?;
+            Ok((events, in_flight))
+        });
+        Admitted { sequence, events, bytes }
+    }
+
     fn end(&mut self, status: Option<Status>) {
         self.reading = false;
         self.ending = status;
     }
+}
+
+/// A message that may have its place in the log, or is refused.
+struct Admitted {
+    sequence: u64,
+    events: Result<(Vec<Event>, InFlight), Refused>,
+    /// What it counts for.
+    bytes: usize,
 }
 
 /// A message that has its place in the log, or is refused.
@@ -244,10 +270,10 @@ struct Placed {
     bytes: usize,
 }
 
-async fn queue(shared: Arc<Shared>, batch: Batch, bytes: usize) -> Placed {
-    let Batch { sequence, events } = batch;
+async fn queue(shared: Arc<Shared>, admitted: Admitted) -> Placed {
+    let Admitted { sequence, events, bytes } = admitted;
     let queued = match events {
-        Ok(events) => shared.queue(events, bytes).await,
+        Ok((events, in_flight)) => shared.queue(events, bytes, in_flight).await,
         Err(refused) => Err(refused),
     };
     Placed { sequence, queued, bytes }

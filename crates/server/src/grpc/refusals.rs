@@ -9,7 +9,7 @@
 //! | `UNAUTHENTICATED` | `unauthenticated` | show a good key |
 //! | `PERMISSION_DENIED` | `missing_scope`, `forbidden_host`, `forbidden_origin` | |
 //! | `RESOURCE_EXHAUSTED` | `message_too_large` | repeat it smaller |
-//! | `RESOURCE_EXHAUSTED` | `overloaded`, `disk_full`, `too_many_streams` | nothing is stored: repeat it later |
+//! | `RESOURCE_EXHAUSTED` | `overloaded`, `disk_full`, `too_many_streams`, `rate_limited`, `too_many_bytes_in_flight` | nothing is stored: repeat it later |
 //! | `UNAVAILABLE` | `unavailable`, `shutting_down`, `log_poisoned`, `log_unreadable` | nothing is stored: repeat it later |
 //! | `UNKNOWN` | `outcome_unknown`, `unconfirmed` | repeat it with the same key, after a restart |
 //! | `DEADLINE_EXCEEDED` | `call_timeout`, `message_timeout` | repeat it with the same key |
@@ -22,6 +22,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::proto::v1;
+use crate::quota::Exceeded;
 
 /// What `google.rpc.ErrorInfo.domain` says.
 const DOMAIN: &str = "eventrelay";
@@ -144,6 +145,13 @@ impl Refused {
     pub(crate) fn overloaded(retry_after: Duration) -> Self {
         let message = "more events are waiting than can be stored in time";
         Self::new(Code::ResourceExhausted, "overloaded", message).retry_after(retry_after)
+    }
+}
+
+impl From<Exceeded> for Refused {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::new(Code::ResourceExhausted, exceeded.code(), exceeded.to_string())
+            .retry_after(exceeded.retry_after)
     }
 }
 

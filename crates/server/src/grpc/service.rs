@@ -40,6 +40,7 @@ use crate::proto::event::event_service_server::EventServiceServer;
 use crate::proto::ingestpb::ingestor_server::IngestorServer;
 use crate::proto::v1;
 use crate::proto::v1::event_relay_server::EventRelayServer;
+use crate::quota;
 use crate::shutdown::Stage;
 
 /// What the front door leads to.
@@ -112,27 +113,38 @@ impl Shared {
     }
 
     /// Stores the events of a message that has so many bytes.
-    pub(crate) async fn publish(&self, events: Vec<Event>, bytes: usize) -> Result<Receipts, Refused> {
-        let queued = self.queue(events, bytes).await?;
+    pub(crate) async fn publish(
+        &self,
+        access: &Access,
+        events: Vec<Event>,
+        bytes: usize,
+    ) -> Result<Receipts, Refused> {
+        let in_flight = access.quota().admit_events(events.len(), bytes)?;
+        let queued = self.queue(events, bytes, in_flight).await?;
         self.settle(queued).await
     }
 
-    /// Gives the events of a message that has so many bytes their place in the log.
-    pub(crate) async fn queue(&self, events: Vec<Event>, bytes: usize) -> Result<QueuedMessage, Refused> {
+    /// Gives the events of a message that has so many bytes, and is within its tenant's quota, their place in the log.
+    pub(crate) async fn queue(
+        &self,
+        events: Vec<Event>,
+        bytes: usize,
+        in_flight: quota::InFlight,
+    ) -> Result<QueuedMessage, Refused> {
         let wait = self.publisher.limits().queue_wait;
         let share = u32::try_from(bytes.min(self.options.memory_bytes)).unwrap_or(u32::MAX);
         let memory = Arc::clone(&self.publish_memory).acquire_many_owned(share);
         let Ok(Ok(memory)) = tokio::time::timeout(wait, memory).await else {
             return Err(Refused::overloaded(wait));
         };
-        Ok(QueuedMessage { queued: self.publisher.submit(events).await?, memory })
+        Ok(QueuedMessage { queued: self.publisher.submit(events).await?, memory, in_flight })
     }
 
     /// Waits until they are on the disk.
     pub(crate) async fn settle(&self, message: QueuedMessage) -> Result<Receipts, Refused> {
-        let QueuedMessage { queued, memory } = message;
+        let QueuedMessage { queued, memory, in_flight } = message;
         let settled = self.publisher.outcome(queued).await.map_err(|refused| refused.error);
-        drop(memory);
+        drop((memory, in_flight));
         Ok(settled?)
     }
 }
@@ -142,6 +154,8 @@ impl Shared {
 pub(crate) struct QueuedMessage {
     queued: Submitted,
     memory: OwnedSemaphorePermit,
+    /// Their share of what their tenant may have in flight.
+    in_flight: quota::InFlight,
 }
 
 /// Resolves when the server begins to shut down.
@@ -225,17 +239,19 @@ fn check(
     Ok((call, Request::from_parts(parts, Upload::new(body, &shared.uploads))))
 }
 
-/// What a call may do, when it may do what it asks for. Health, reflection and what there is not are for everybody.
+/// What a call may do, when it may do what it asks for, and now. Health, reflection and what there is not are for everybody.
 fn authorize(shared: &Shared, headers: &HeaderMap, method: Method) -> Result<Option<Access>, Refused> {
     let Some(scope) = method.scope() else { return Ok(None) };
     let presented = presented(headers).map_err(|_| Refused::unauthenticated())?;
-    shared.api_keys.authorize(presented, scope).map(Some).map_err(|error| match error {
+    let access = shared.api_keys.authorize(presented, scope).map_err(|error| match error {
         AuthError::Unauthenticated => Refused::unauthenticated(),
         AuthError::MissingScope(scope) => {
             let message = format!("the API key lacks the scope `{}`", scope.name());
             Refused::new(Code::PermissionDenied, "missing_scope", message)
         }
-    })
+    })?;
+    access.quota().admit_requests(1)?;
+    Ok(Some(access))
 }
 
 async fn dispatch(method: Method, call: Call, request: Request<Upload>) -> Response<Body> {

@@ -17,6 +17,7 @@ use super::service::{Shared, draining};
 use crate::auth::{Access, now_micros};
 use crate::proto::v1;
 use crate::proto::v1::subscribe_request::Start;
+use crate::quota::OpenStream;
 use crate::shutdown::Stage;
 
 /// An answer is handed on when its events reach this size.
@@ -36,6 +37,7 @@ pub(crate) async fn open(
         return Err(Refused::new(Code::ResourceExhausted, "too_many_streams", message)
             .retry_after(shared.publisher.limits().queue_wait));
     };
+    let tenant_place = access.quota().open_stream()?;
     let next = start(shared, request.start).await?;
     let tail = Tail {
         log: shared.log.clone(),
@@ -43,7 +45,7 @@ pub(crate) async fn open(
         next,
         durable: shared.log.watch_durable_offset(),
         stage: shared.stage.clone(),
-        _place: place,
+        _places: (place, tenant_place),
     };
     // The error is the stream's last item.
     Ok(stream::unfold(Some(tail), |tail| async {
@@ -81,7 +83,7 @@ struct Tail {
     next: u64,
     durable: watch::Receiver<u64>,
     stage: watch::Receiver<Stage>,
-    _place: OwnedSemaphorePermit,
+    _places: (OwnedSemaphorePermit, OpenStream),
 }
 
 impl Tail {

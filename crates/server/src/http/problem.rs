@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::body::Body;
 use super::gate::Violation;
+use crate::quota::Exceeded;
 
 /// A problem on its way to the client. Boxed, since it is the rare case of many results.
 #[derive(Debug, Clone)]
@@ -106,6 +107,13 @@ impl Problem {
         .detail(format!("It has: {allow}"));
         problem.0.allow = Some(allow);
         problem
+    }
+
+    /// Over a quota.
+    pub(crate) fn quota(exceeded: &Exceeded) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, exceeded.code(), "A quota is used up")
+            .detail(exceeded.to_string())
+            .retry_after(exceeded.retry_after)
     }
 
     pub(crate) fn internal(detail: impl Into<Cow<'static, str>>) -> Self {

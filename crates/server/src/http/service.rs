@@ -142,7 +142,10 @@ async fn handle(
     let handled = match admit(shared, parts, route) {
         Err(problem) => Err(problem),
         Ok(None) => open(shared, route),
-        Ok(Some(access)) => serve(shared, parts, upload, route, id, &access).await,
+        Ok(Some(access)) => match within_quota(route, &access) {
+            Err(problem) => Err(problem),
+            Ok(()) => serve(shared, parts, upload, route, id, &access).await,
+        },
     };
     (route, handled)
 }
@@ -154,6 +157,15 @@ fn admit(shared: &Shared, parts: &Parts, route: Route) -> Result<Option<Access>,
         shared.guard.check(parts)?;
     }
     scope_of(route).map(|scope| authorize(shared, parts, scope)).transpose()
+}
+
+/// Lets the request through, if its tenant may send it now. Who watches the server is not counted: that is needed most
+/// when others send too much.
+fn within_quota(route: Route, access: &Access) -> Result<(), Problem> {
+    if matches!(route, Route::Health | Route::Metrics) {
+        return Ok(());
+    }
+    access.quota().admit_requests(1).map_err(|exceeded| Problem::quota(&exceeded))
 }
 
 /// Answers what is for everybody.

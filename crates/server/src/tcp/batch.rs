@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use bytes::Bytes;
-use eventrelay_event::{Event, native};
+use eventrelay_event::{Event, Tenant, native};
 use eventrelay_ingest::{PublishError, Receipt, Submitted};
 use tokio::sync::SemaphorePermit;
 
@@ -15,6 +15,8 @@ use super::framing::Framing;
 use super::options::Decode;
 use super::refusal::Refusal;
 use super::service::Shared;
+use super::session::Session;
+use crate::quota::{Exceeded, InFlight};
 
 /// Payloads on their way into the log, in the order in which they came.
 pub(crate) struct Batch<'a> {
@@ -30,7 +32,10 @@ pub(crate) struct Batch<'a> {
 }
 
 enum Rest {
-    Submitted(Submitted),
+    /// With their share of what their tenant may have in flight.
+    Submitted(Submitted, InFlight),
+    /// The one payload was a good login.
+    LoggedIn(Tenant),
     Refused(Refusal),
     Nothing,
 }
@@ -49,16 +54,20 @@ impl<'a> Batch<'a> {
     /// Submits the payloads at these places of `received`. Waits for room in the log's queue, not for the disk.
     pub(crate) async fn submit(
         shared: &Shared,
+        session: &Session,
         framing: Framing,
         received: &[u8],
         places: &[Range<usize>],
         in_flight: SemaphorePermit<'a>,
     ) -> Self {
         let began = Instant::now();
-        let (rest, refused) = match (framing, shared.options.decode) {
-            (Framing::Frames, Decode::Opaque) => submit_opaque(shared, received, places).await,
-            (Framing::Frames, Decode::Json) | (Framing::Lines, _) => {
-                submit_json(shared, received, places).await
+        let (rest, refused) = match (admit(session, places), framing, shared.options.decode) {
+            (Err(exceeded), _, _) => (Rest::Refused(Refusal::of_quota(&exceeded)), Vec::new()),
+            (Ok(admitted), Framing::Frames, Decode::Opaque) => {
+                submit_opaque(shared, session, received, places, admitted).await
+            }
+            (Ok(admitted), Framing::Frames, Decode::Json) | (Ok(admitted), Framing::Lines, _) => {
+                submit_json(shared, session, received, places, admitted).await
             }
         };
         Self { payloads: places.len(), refused, rest, began, in_flight: Some(in_flight) }
@@ -75,12 +84,24 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// A payload that was a good login.
+    pub(crate) fn login(tenant: Tenant) -> Self {
+        Self {
+            payloads: 1,
+            refused: Vec::new(),
+            rest: Rest::LoggedIn(tenant),
+            began: Instant::now(),
+            in_flight: None,
+        }
+    }
+
     /// Waits for the outcome.
     pub(crate) async fn answered(self, shared: &Shared) -> Answered<'a> {
         let outcomes = match self.rest {
+            Rest::LoggedIn(tenant) => return Answered::LoggedIn(tenant),
             Rest::Nothing => Outcomes::Accepted(eventrelay_ingest::Receipts::new()),
             Rest::Refused(refusal) => Outcomes::Refused(refusal),
-            Rest::Submitted(submitted) => match shared.publisher.outcome(submitted).await {
+            Rest::Submitted(submitted, _in_flight) => match shared.publisher.outcome(submitted).await {
                 Ok(receipts) => Outcomes::Accepted(receipts),
                 // The log has taken nothing of it, for one event's fault. (`Unconfirmed` has an index too, but there
                 // the others are stored, and publishing them again could store them twice.)
@@ -90,18 +111,26 @@ impl<'a> Batch<'a> {
                 Err(batch) => Outcomes::Refused(Refusal::of_publishing(&batch.error)),
             },
         };
-        Answered {
+        Answered::Payloads(AnsweredPayloads {
             payloads: self.payloads,
             refused: self.refused,
             outcomes,
             began: self.began,
             _in_flight: self.in_flight,
-        }
+        })
     }
 }
 
 /// A batch of which everything is known.
-pub(crate) struct Answered<'a> {
+pub(crate) enum Answered<'a> {
+    /// It was a good login.
+    LoggedIn(Tenant),
+    /// It was to be published.
+    Payloads(AnsweredPayloads<'a>),
+}
+
+/// What became of payloads.
+pub(crate) struct AnsweredPayloads<'a> {
     payloads: usize,
     refused: Vec<(usize, Refusal)>,
     outcomes: Outcomes,
@@ -113,6 +142,15 @@ pub(crate) struct Answered<'a> {
 impl Answered<'_> {
     /// Appends one answer for each payload, in their order, and counts them.
     pub(crate) fn write(&self, shared: &Shared, framing: Framing, out: &mut Vec<u8>) {
+        match self {
+            Self::LoggedIn(tenant) => framing.write_logged_in(tenant, out),
+            Self::Payloads(payloads) => payloads.write(shared, framing, out),
+        }
+    }
+}
+
+impl AnsweredPayloads<'_> {
+    fn write(&self, shared: &Shared, framing: Framing, out: &mut Vec<u8>) {
         let mut refused = self.refused.iter().peekable();
         let mut others = 0;
         let mut accepted = 0;
@@ -144,12 +182,21 @@ impl Outcomes {
     }
 }
 
+/// Whether the tenant may have so much.
+fn admit(session: &Session, places: &[Range<usize>]) -> Result<InFlight, Exceeded> {
+    let quota = session.access.quota();
+    quota.admit_requests(places.len())?;
+    quota.admit_events(places.len(), places.iter().map(Range::len).sum())
+}
+
 async fn submit_opaque(
     shared: &Shared,
+    session: &Session,
     received: &[u8],
     places: &[Range<usize>],
+    admitted: InFlight,
 ) -> (Rest, Vec<(usize, Refusal)>) {
-    let most = shared.max_opaque_bytes();
+    let most = session.max_opaque_bytes;
     let is_good = |place: &Range<usize>| !place.is_empty() && place.len() <= most;
     let refused: Vec<_> = places
         .iter()
@@ -161,8 +208,8 @@ async fn submit_opaque(
         return (Rest::Nothing, refused);
     }
     let payloads = places.iter().filter(|place| is_good(place)).map(|place| &received[place.clone()]);
-    let rest = match shared.publisher.submit_payloads(&shared.envelope, payloads).await {
-        Ok(submitted) => Rest::Submitted(submitted),
+    let rest = match shared.publisher.submit_payloads(&session.envelope, payloads).await {
+        Ok(submitted) => Rest::Submitted(submitted, admitted),
         Err(error) => Rest::Refused(Refusal::of_publishing(&error)),
     };
     (rest, refused)
@@ -178,8 +225,10 @@ fn refusal_of_opaque(bytes: usize, most: usize) -> Refusal {
 
 async fn submit_json(
     shared: &Shared,
+    session: &Session,
     received: &[u8],
     places: &[Range<usize>],
+    admitted: InFlight,
 ) -> (Rest, Vec<(usize, Refusal)>) {
     // The events' data shares this copy, so that the buffer is free for the next read.
     let first = places.first().map_or(0, |place| place.start);
@@ -188,7 +237,7 @@ async fn submit_json(
     let mut events = Vec::with_capacity(places.len());
     let mut refused = Vec::new();
     for (index, place) in places.iter().enumerate() {
-        match event(shared, &copy.slice(place.start - first..place.end - first)) {
+        match event(shared, session.tenant(), &copy.slice(place.start - first..place.end - first)) {
             Ok(event) => events.push(event),
             Err(refusal) => refused.push((index, refusal)),
         }
@@ -197,19 +246,19 @@ async fn submit_json(
         return (Rest::Nothing, refused);
     }
     let rest = match shared.publisher.submit(events).await {
-        Ok(submitted) => Rest::Submitted(submitted),
+        Ok(submitted) => Rest::Submitted(submitted, admitted),
         Err(error) => Rest::Refused(Refusal::of_publishing(&error)),
     };
     (rest, refused)
 }
 
 /// One event in our own JSON form, checked.
-fn event(shared: &Shared, payload: &Bytes) -> Result<Event, Refusal> {
+fn event(shared: &Shared, tenant: &Tenant, payload: &Bytes) -> Result<Event, Refusal> {
     if payload.is_empty() {
         return Err(Refusal::new("empty_frame", "a frame of no bytes is no event"));
     }
     let limits = &shared.publisher.limits().events;
-    let decoded = native::decode(payload, &shared.tenant, limits);
+    let decoded = native::decode(payload, tenant, limits);
     let mut decoded = decoded.map_err(|error| Refusal::of_decoding(&error))?;
     let event = match decoded.events.pop() {
         Some(event) if !decoded.is_batch => event,

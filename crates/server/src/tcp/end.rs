@@ -11,6 +11,8 @@ pub(crate) enum End {
     HalfPayload,
     /// What it sent cannot be taken, for this reason, and what follows cannot be told apart, or must not be.
     Refused(&'static str),
+    /// The client did not log in in time.
+    LoginTimeout,
     /// A frame or line took too long.
     FrameTimeout,
     /// Nothing came for too long, and nothing was in flight.
@@ -35,6 +37,7 @@ impl End {
             Self::ByClient => "client",
             Self::HalfPayload => "half_payload",
             Self::Refused(code) => code,
+            Self::LoginTimeout => "login_timeout",
             Self::FrameTimeout => "frame_timeout",
             Self::IdleTimeout => "idle_timeout",
             Self::WriteTimeout => "write_timeout",
@@ -50,6 +53,7 @@ impl End {
             Self::Refused(_) | Self::FrameTimeout | Self::Drained { was_idle: false } => true,
             Self::ByClient
             | Self::HalfPayload
+            | Self::LoginTimeout
             | Self::IdleTimeout
             | Self::WriteTimeout
             | Self::Drained { was_idle: true }

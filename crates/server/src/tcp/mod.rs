@@ -16,7 +16,7 @@
 //! ```text
 //! server          listens; crate::accept lets connections in and owns their tasks
 //! connection      runs the two halves of a connection, and lingers
-//! reader          receive_buffer ─▶ framing ─▶ batch: submitted, not waited for
+//! reader          receive_buffer ─▶ framing ─▶ session: login, where keys are asked for ─▶ batch: submitted, not waited for
 //! writer          batch: outcome ─▶ answer, refusal
 //! ```
 //!
@@ -38,6 +38,7 @@ mod receive_buffer;
 mod refusal;
 mod server;
 mod service;
+mod session;
 mod writer;
 
 pub use metrics::TcpMetrics;

@@ -20,7 +20,7 @@ pub struct TcpOptions {
     /// Where lines of JSON are taken. Default off.
     pub lines_listen: Listen,
 
-    /// The tenant of all events that come by TCP. Default `default`.
+    /// The tenant of all events that come by TCP, where no API keys are asked for. Default `default`.
     pub tenant: String,
     /// What a frame's payload is. Default [`Decode::Opaque`].
     pub decode: Decode,
@@ -40,6 +40,8 @@ pub struct TcpOptions {
     /// The most bytes of all receive buffers together, beyond the 16 KiB that each connection has. Default 64 MiB.
     pub buffer_memory_bytes: usize,
 
+    /// How long a client may take to log in, where API keys are asked for. Default 10 s.
+    pub login_timeout_ms: u64,
     /// How long a connection may stay silent with nothing in flight. Default 5 min.
     pub idle_timeout_ms: u64,
     /// How long a frame or line may take from its first byte to its last. Default 30 s.
@@ -76,6 +78,7 @@ impl Default for TcpOptions {
             max_connections_per_address: 1024,
             max_in_flight_bytes: 4 << 20,
             buffer_memory_bytes: 64 << 20,
+            login_timeout_ms: 10_000,
             idle_timeout_ms: 300_000,
             frame_timeout_ms: 30_000,
             write_timeout_ms: 30_000,
@@ -107,6 +110,7 @@ impl TcpOptions {
         check.at_least("buffer_memory_bytes", memory, self.max_frame_bytes, "at least max_frame_bytes")?;
         check.at_most("buffer_memory_bytes", memory, u32::MAX as usize, "below 4 GiB")?;
         check.none_zero([
+            ("login_timeout_ms", self.login_timeout_ms),
             ("idle_timeout_ms", self.idle_timeout_ms),
             ("frame_timeout_ms", self.frame_timeout_ms),
             ("write_timeout_ms", self.write_timeout_ms),

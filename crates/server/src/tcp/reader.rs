@@ -21,6 +21,7 @@ use super::framing::{Framing, Next};
 use super::receive_buffer::{NoMemory, ReceiveBuffer};
 use super::refusal::Refusal;
 use super::service::Shared;
+use super::session::Session;
 use crate::shutdown::Stage;
 
 /// How many reads a drain takes to empty the system's buffer; a client that sends on and on is not waited for.
@@ -29,6 +30,8 @@ const READS_WHILE_DRAINING: usize = 64;
 /// The receiving half.
 pub(crate) struct Reader<'a> {
     shared: &'a Shared,
+    /// None until the client has logged in.
+    session: Option<Session>,
     framing: Framing,
     socket: ReadHalf<'a>,
     buffer: ReceiveBuffer<'a>,
@@ -74,6 +77,7 @@ impl<'a> Reader<'a> {
     ) -> Self {
         Self {
             shared,
+            session: None,
             framing,
             socket,
             buffer: ReceiveBuffer::new(&shared.buffer_memory),
@@ -89,6 +93,13 @@ impl<'a> Reader<'a> {
 
     /// Reads until there is a reason to stop.
     pub(crate) async fn run(mut self) -> End {
+        match self.shared.open_session() {
+            Ok(session) => self.session = session,
+            Err(refusal) => return self.refuse(refusal).await,
+        }
+        if self.session.is_none() {
+            self.deadline = Some(Instant::now() + self.login_timeout());
+        }
         loop {
             let taken = async {
                 let room_bytes = self.take_payloads().await?;
@@ -106,7 +117,11 @@ impl<'a> Reader<'a> {
         loop {
             let cut = self.cut();
             progress |= cut.bytes > 0;
-            if !self.places.is_empty() {
+            if self.places.is_empty() {
+                // Nothing, or not yet whole.
+            } else if self.session.is_none() {
+                self.log_in().await?;
+            } else {
                 self.submit(cut.cost).await?;
             }
             self.buffer.consume(cut.bytes);
@@ -125,18 +140,22 @@ impl<'a> Reader<'a> {
     fn cut(&mut self) -> Cut {
         let received = self.buffer.received();
         let max_cost = self.shared.max_batch_cost();
-        let max_payloads = self.shared.publisher.limits().events.batch_events;
+        let (max_payloads, max_bytes) = match &self.session {
+            Some(_) => {
+                (self.shared.publisher.limits().events.batch_events, self.shared.options.max_frame_bytes)
+            }
+            None => (1, Session::LOGIN_BYTES),
+        };
         self.places.clear();
         let mut cut = Cut { bytes: 0, cost: 0, then: Then::More };
         loop {
-            let max_bytes = self.shared.options.max_frame_bytes;
             match self.framing.next(received, cut.bytes, self.searched, max_bytes) {
                 Next::Payload { range, end } => {
                     if self.framing == Framing::Lines && !is_object(&received[range.clone()]) {
                         cut.then = Then::Refused(not_an_object());
                         return cut;
                     }
-                    let cost = self.shared.cost(range.len());
+                    let cost = self.session.as_ref().map_or(0, |session| session.cost(range.len()));
                     let is_full = cut.cost + cost > max_cost || self.places.len() == max_payloads;
                     if is_full && !self.places.is_empty() {
                         return cut;
@@ -158,13 +177,30 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Takes the one payload for a login.
+    async fn log_in(&mut self) -> Result<(), End> {
+        let login = &self.buffer.received()[self.places[0].clone()];
+        match Session::log_in(self.shared, self.framing, login) {
+            Ok(session) => {
+                let answer = Batch::login(session.tenant().clone());
+                self.session = Some(session);
+                self.batches.send(answer).await.map_err(|_| End::NobodyReads)
+            }
+            Err(refusal) => Err(self.refuse(refusal).await),
+        }
+    }
+
     async fn submit(&mut self, cost: usize) -> Result<(), End> {
+        let Some(session) = &self.session else { return Err(End::NobodyReads) };
+        if let Err(refusal) = session.check() {
+            return Err(self.refuse(refusal).await);
+        }
         // One payload may cost more than may be in flight; then nothing else is.
         let cost = cost.min(self.shared.options.max_in_flight_bytes);
         let permits = u32::try_from(cost).unwrap_or(u32::MAX);
         let permit = self.in_flight.acquire_many(permits).await.map_err(|_| End::NobodyReads)?;
         let received = self.buffer.received();
-        let batch = Batch::submit(self.shared, self.framing, received, &self.places, permit).await;
+        let batch = Batch::submit(self.shared, session, self.framing, received, &self.places, permit).await;
         self.batches.send(batch).await.map_err(|_| End::NobodyReads)
     }
 
@@ -179,11 +215,17 @@ impl<'a> Reader<'a> {
 
     /// A partial payload has its time from when it began, however its bytes trickle in.
     fn set_deadline(&mut self, progress: bool) {
-        if self.buffer.is_empty() {
+        if self.session.is_none() {
+            // A login has its time from when the connection began.
+        } else if self.buffer.is_empty() {
             self.deadline = None;
         } else if progress || self.deadline.is_none() {
             self.deadline = Some(Instant::now() + self.frame_timeout());
         }
+    }
+
+    fn login_timeout(&self) -> Duration {
+        Duration::from_millis(self.shared.options.login_timeout_ms)
     }
 
     fn frame_timeout(&self) -> Duration {
@@ -237,6 +279,9 @@ impl<'a> Reader<'a> {
                     Err(_) => return Err(End::Drained { was_idle: false }),
                 },
                 () = sleep_until(deadline) => {}
+            }
+            if self.session.is_none() {
+                return Err(End::LoginTimeout);
             }
             if self.deadline.is_some() {
                 return Err(End::FrameTimeout);

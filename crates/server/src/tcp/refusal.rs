@@ -8,10 +8,11 @@
 //! | `0x01` | `empty_frame`, `not_an_object`, `invalid_event`, `malformed_json` and all else that is wrong with the payload | change it |
 //! | `0x02` | `frame_too_large`, `line_too_large`, `event_too_large` | send less |
 //! | `0x03` | `idempotency_key_reused` | a fault of the producer |
-//! | `0x04` | `overloaded`, `unavailable`, `shutting_down`, `too_many_connections` | nothing is stored: repeat it later |
+//! | `0x04` | `overloaded`, `unavailable`, `shutting_down`, `too_many_connections`, `rate_limited`, `too_many_bytes_in_flight`, `too_many_streams` | nothing is stored: repeat it later |
 //! | `0x05` | `outcome_unknown`, `unconfirmed` | it may be stored: repeat it with the same idempotency key |
 //! | `0x06` | `log_poisoned` | nothing is stored until a restart |
 //! | `0x07` | `disk_full` | nothing is stored: repeat it when there is room |
+//! | `0x08` | `unauthenticated`, `missing_scope` | connect again with another API key |
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use eventrelay_event::{DecodeEventsError, InvalidEvent};
 use eventrelay_ingest::PublishError;
 use serde::Serialize;
+
+use crate::quota::Exceeded;
 
 /// Answers a frame that is durable.
 pub(crate) const ACCEPTED: u8 = 0x00;
@@ -71,10 +74,15 @@ impl Refusal {
         let mut refusal = Self::new(code, error.to_string());
         refusal.field = error.field().map(str::to_owned);
         if class_of(code) >= RETRIED_FROM {
-            let wait = error.retry_after().unwrap_or(RETRY_LATER);
-            // One of 0 would invite a storm.
-            refusal.retry_after = Some(wait.as_millis().div_ceil(1000).clamp(1, 86_400) as u64);
+            refusal.retry_after = Some(whole_seconds(error.retry_after().unwrap_or(RETRY_LATER)));
         }
+        refusal
+    }
+
+    /// Events over a quota.
+    pub(crate) fn of_quota(exceeded: &Exceeded) -> Self {
+        let mut refusal = Self::new(exceeded.code(), exceeded.to_string());
+        refusal.retry_after = Some(whole_seconds(exceeded.retry_after));
         refusal
     }
 
@@ -96,14 +104,26 @@ impl Refusal {
 /// From this class on, the same payload may be taken later.
 const RETRIED_FROM: u8 = 0x04;
 
+/// A wait of 0 would invite a storm.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1000).clamp(1, 86_400) as u64
+}
+
 fn class_of(code: &str) -> u8 {
     match code {
         "frame_too_large" | "line_too_large" | "event_too_large" | "batch_too_large" => 0x02,
         "idempotency_key_reused" => 0x03,
-        "overloaded" | "unavailable" | "shutting_down" | "too_many_connections" => 0x04,
+        "overloaded"
+        | "unavailable"
+        | "shutting_down"
+        | "too_many_connections"
+        | "rate_limited"
+        | "too_many_bytes_in_flight"
+        | "too_many_streams" => 0x04,
         "outcome_unknown" | "unconfirmed" => 0x05,
         "log_poisoned" => 0x06,
         "disk_full" => 0x07,
+        "unauthenticated" | "missing_scope" => 0x08,
         _ => 0x01,
     }
 }

@@ -15,6 +15,7 @@ use super::options::TcpOptions;
 use super::service::Shared;
 use crate::accept::{Acceptor, BindError, Door, Drained};
 use crate::admission::Admission;
+use crate::auth::ApiKeys;
 use crate::connection_metrics::ConnectionMetrics;
 use crate::listen::Listen;
 use crate::shutdown::Stage;
@@ -63,11 +64,12 @@ impl TcpServer {
     pub fn bind(
         options: &TcpOptions,
         publisher: Arc<Publisher>,
+        api_keys: Arc<ApiKeys>,
         metrics: TcpMetrics,
     ) -> Result<(Self, TcpAddresses), BindError> {
         options.validate()?;
         let admission = Admission::new(options.max_connections, options.max_connections_per_address);
-        let shared = Arc::new(Shared::new(options, publisher, metrics)?);
+        let shared = Arc::new(Shared::new(options, publisher, api_keys, metrics)?);
         let bind = |key, listen: Listen, framing| {
             let Some(address) = listen.address() else { return Ok(None) };
             let (acceptor, address) = Acceptor::bind(key, address, admission.clone())?;

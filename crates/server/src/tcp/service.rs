@@ -8,24 +8,24 @@ use tokio::sync::Semaphore;
 
 use super::metrics::TcpMetrics;
 use super::options::TcpOptions;
+use super::refusal::Refusal;
+use super::session::Session;
+use crate::auth::ApiKeys;
 use crate::limits::{LimitCheck, OptionsError};
 
 /// The most that is published together: enough that a commit costs little for each, and little enough that the first of
 /// them does not wait for the last.
 const BATCH_COST_BYTES: usize = 256 << 10;
-/// What the log adds to an event at most: a record's header with its key.
-const RECORD_BYTES: usize = 32;
-/// What an event in JSON may take in the log beyond its JSON: the lengths of its fields, and the tenant's name.
-const JSON_OVERHEAD_BYTES: usize = 128;
 
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) metrics: TcpMetrics,
     pub(crate) options: TcpOptions,
-    pub(crate) tenant: Tenant,
-    /// What opaque payloads are put into.
-    pub(crate) envelope: Envelope,
+    pub(crate) api_keys: Arc<ApiKeys>,
+    tenant: Tenant,
+    /// What opaque payloads of that tenant are put into.
+    envelope: Arc<Envelope>,
     /// What receive buffers have beyond their own; one permit is one byte.
     pub(crate) buffer_memory: Semaphore,
 }
@@ -40,6 +40,7 @@ impl Shared {
     pub(crate) fn new(
         options: &TcpOptions,
         publisher: Arc<Publisher>,
+        api_keys: Arc<ApiKeys>,
         metrics: TcpMetrics,
     ) -> Result<Self, OptionsError> {
         let tenant = options.tenant()?;
@@ -56,25 +57,39 @@ impl Shared {
         Ok(Self {
             publisher,
             metrics,
+            api_keys,
             tenant,
-            envelope,
+            envelope: Arc::new(envelope),
             buffer_memory: Semaphore::new(options.buffer_memory_bytes),
             options: options.clone(),
         })
     }
 
-    /// The most bytes of an opaque payload.
-    pub(crate) fn max_opaque_bytes(&self) -> usize {
-        self.publisher.limits().events.event_bytes.saturating_sub(self.envelope.event_bytes(0))
+    /// A session for a connection that need not log in; none where it must.
+    ///
+    /// # Errors
+    /// When the tenant has as many connections as it may have.
+    pub(crate) fn open_session(&self) -> Result<Option<Session>, Refusal> {
+        if self.api_keys.required() {
+            return Ok(None);
+        }
+        Session::begin(self, self.api_keys.open_access(self.tenant.clone())).map(Some)
+    }
+
+    /// What opaque payloads of a tenant are put into.
+    ///
+    /// # Errors
+    /// When the smallest event is too large with a name so long.
+    pub(crate) fn envelope(&self, tenant: &Tenant) -> Result<Arc<Envelope>, Refusal> {
+        if *tenant == self.tenant {
+            return Ok(Arc::clone(&self.envelope));
+        }
+        let envelope = self.options.envelope(tenant.clone(), &self.publisher.limits().events);
+        envelope.map(Arc::new).map_err(|invalid| Refusal::of_event(&invalid))
     }
 
     /// The most that the payloads of one batch may cost together.
     pub(crate) fn max_batch_cost(&self) -> usize {
         BATCH_COST_BYTES.min(self.options.max_in_flight_bytes).min(self.publisher.max_batch_bytes())
-    }
-
-    /// What a payload counts for where bytes in flight are bounded: at least what it takes in the log's queue.
-    pub(crate) fn cost(&self, payload_bytes: usize) -> usize {
-        payload_bytes + RECORD_BYTES + self.envelope.event_bytes(0).max(JSON_OVERHEAD_BYTES)
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
+#[path = "../fixtures/api_keys.rs"]
+mod api_keys;
 #[path = "../http/support.rs"]
 mod support;
 

@@ -1,16 +1,14 @@
 //! Who may do what: keys, scopes, and tenants that do not see each other.
 
-use eventrelay_event::Tenant;
-use eventrelay_server::auth::{ApiKey, NewApiKey, Scope};
+use eventrelay_server::auth::{ApiKey, Scope};
 use eventrelay_server::proto::v1;
 use tonic::{Code, Request, Status};
 
+use super::api_keys;
 use super::support::{TestServer, code, keyed};
 
 async fn key(server: &TestServer, tenant: &str, scopes: &[Scope]) -> ApiKey {
-    let (tenant, scopes) = (Tenant::parse(tenant).unwrap(), scopes.iter().copied().collect());
-    let new = NewApiKey { name: "test".to_owned(), tenant, scopes, lifetime: None };
-    server.api_keys.create(new).await.unwrap().0
+    api_keys::create(&server.api_keys, tenant, scopes).await
 }
 
 fn with<T>(key: Option<&ApiKey>, message: T) -> Request<T> {

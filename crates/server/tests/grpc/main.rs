@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's way to fail")]
 
+#[path = "../fixtures/api_keys.rs"]
+mod api_keys;
 mod compatibility;
 mod hostile;
 mod keys;
 mod publish;
+mod quotas;
 mod reading;
 mod stopping;
 mod streams;

@@ -12,13 +12,14 @@ use eventrelay_server::auth::ApiKeys;
 use eventrelay_server::grpc::{GrpcMetrics, GrpcOptions, GrpcServer, GrpcServices};
 use eventrelay_server::proto::v1;
 use eventrelay_server::proto::v1::event_relay_client::EventRelayClient;
-use eventrelay_state::{LogIdentity, OpenMode, State};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use tonic_types::StatusExt;
+
+use crate::api_keys::{self, Admittance};
 
 /// Longer than anything that a test waits for; reached only when the server hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,6 +49,14 @@ impl TestServer {
         keys_required: bool,
         change: impl FnOnce(&mut GrpcOptions),
     ) -> Self {
+        Self::start_admitting(Admittance { keys_required, ..Default::default() }, change).await
+    }
+
+    /// A server that lets in who it is told to, and so many.
+    pub(crate) async fn start_admitting(
+        admittance: Admittance,
+        change: impl FnOnce(&mut GrpcOptions),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut log_options = Options::new(directory.path().to_owned());
         (log_options.segment_bytes, log_options.max_commit_bytes) = (4 << 20, 1 << 20);
@@ -62,13 +71,7 @@ impl TestServer {
         metrics.register(&mut registry);
         let publisher =
             Arc::new(Publisher::new(log.clone(), PublishLimits::default(), PublisherMetrics::default()));
-        let identity = LogIdentity { log_id: log.id().0, oldest_offset: 0, end_offset: 0 };
-        let state_path = directory.path().join("state.db");
-        let api_keys = tokio::task::spawn_blocking(move || {
-            let state = State::open(&state_path, identity, OpenMode::Normal).unwrap();
-            ApiKeys::open(state, keys_required, None).unwrap()
-        });
-        let api_keys = Arc::new(api_keys.await.unwrap());
+        let api_keys = api_keys::open(directory.path(), &log, admittance).await;
         let services = GrpcServices { publisher, log: log.clone(), api_keys: Arc::clone(&api_keys), metrics };
         let (server, address) = GrpcServer::bind(&options, services).unwrap();
         let (stop, stopped) = oneshot::channel();

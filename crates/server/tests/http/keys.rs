@@ -1,9 +1,9 @@
 //! Who may do what: keys, scopes, and tenants that do not see each other.
 
-use eventrelay_event::Tenant;
-use eventrelay_server::auth::{ApiKey, NewApiKey, Scope};
+use eventrelay_server::auth::{ApiKey, Scope};
 use serde_json::{Value, json};
 
+use crate::api_keys;
 use crate::support::{Answer, Client, TestServer};
 
 const EVENT: &str = r#"{"type":"t","source":"/s","id":"1"}"#;
@@ -14,9 +14,7 @@ async fn guarded() -> TestServer {
 
 /// A key of a tenant.
 async fn key(server: &TestServer, tenant: &str, scopes: &[Scope]) -> ApiKey {
-    let (tenant, scopes) = (Tenant::parse(tenant).unwrap(), scopes.iter().copied().collect());
-    let new = NewApiKey { name: "test".to_owned(), tenant, scopes, lifetime: None };
-    server.api_keys.create(new).await.unwrap().0
+    api_keys::create(&server.api_keys, tenant, scopes).await
 }
 
 async fn request(client: &mut Client, line: &str, key: Option<&ApiKey>, body: &str) -> Answer {

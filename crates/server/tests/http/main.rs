@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api;
+#[path = "../fixtures/api_keys.rs"]
+mod api_keys;
 mod compression;
 mod connections;
 mod deadlines;
@@ -11,6 +13,7 @@ mod framing;
 mod health;
 mod http2;
 mod keys;
+mod quotas;
 mod refusals;
 mod stream;
 mod support;

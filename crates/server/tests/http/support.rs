@@ -13,13 +13,14 @@ use eventrelay_server::http::{HttpMetrics, HttpServer, ServerOptions, Services};
 use eventrelay_server::{
     DeliveriesUnreadable, Delivery, DeliveryState, Drained, SubscriptionHealth, SubscriptionsHealth,
 };
-use eventrelay_state::{LogIdentity, OpenMode, State};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+use crate::api_keys::{self, Admittance};
 
 /// Longer than anything that a test waits for; reached only when the server hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,6 +74,14 @@ impl TestServer {
         keys_required: bool,
         change: impl FnOnce(&mut ServerOptions),
     ) -> Self {
+        Self::start_admitting(Admittance { keys_required, ..Default::default() }, change).await
+    }
+
+    /// A server that lets in who it is told to, and so many.
+    pub(crate) async fn start_admitting(
+        admittance: Admittance,
+        change: impl FnOnce(&mut ServerOptions),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut log_options = Options::new(directory.path().to_owned());
         (log_options.segment_bytes, log_options.max_commit_bytes) = (4 << 20, 1 << 20);
@@ -87,13 +96,7 @@ impl TestServer {
         let metrics = HttpMetrics::default();
         metrics.register(&mut registry);
         let subscriptions = Arc::new(FakeSubscriptions::default());
-        let identity = LogIdentity { log_id: log.id().0, oldest_offset: 0, end_offset: 0 };
-        let state_path = directory.path().join("state.db");
-        let api_keys = tokio::task::spawn_blocking(move || {
-            let state = State::open(&state_path, identity, OpenMode::Normal).unwrap();
-            ApiKeys::open(state, keys_required, None).unwrap()
-        });
-        let api_keys = Arc::new(api_keys.await.unwrap());
+        let api_keys = api_keys::open(directory.path(), &log, admittance).await;
         let services = Services {
             api_keys: Arc::clone(&api_keys),
             publisher: Arc::new(Publisher::new(

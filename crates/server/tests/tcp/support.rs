@@ -8,6 +8,7 @@ use eventrelay_event::StoredEvent;
 use eventrelay_ingest::{PublishLimits, Publisher, PublisherMetrics};
 use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
+use eventrelay_server::auth::ApiKeys;
 use eventrelay_server::tcp::{TcpAddresses, TcpMetrics, TcpOptions, TcpServer};
 use eventrelay_server::{Drained, Listen};
 use prometheus_client::registry::Registry;
@@ -17,12 +18,15 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::api_keys::{self, Admittance};
+
 /// Longer than anything that a test waits for; reached only when the server hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server.
 pub(crate) struct TestServer {
     pub(crate) log: Log,
+    pub(crate) api_keys: Arc<ApiKeys>,
     addresses: TcpAddresses,
     registry: Registry,
     stop: Option<oneshot::Sender<()>>,
@@ -41,6 +45,15 @@ impl TestServer {
 
     /// With a log whose commits have at most this many bytes.
     pub(crate) async fn start_on_log(max_commit_bytes: usize, change: impl FnOnce(&mut TcpOptions)) -> Self {
+        Self::start_admitting(Admittance::default(), max_commit_bytes, change).await
+    }
+
+    /// A server that lets in who it is told to, and so many.
+    pub(crate) async fn start_admitting(
+        admittance: Admittance,
+        max_commit_bytes: usize,
+        change: impl FnOnce(&mut TcpOptions),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut log_options = Options::new(directory.path().to_owned());
         (log_options.segment_bytes, log_options.max_commit_bytes) = (4 << 20, max_commit_bytes);
@@ -57,12 +70,14 @@ impl TestServer {
         metrics.register(&mut registry);
         let publisher =
             Arc::new(Publisher::new(log.clone(), PublishLimits::default(), PublisherMetrics::default()));
-        let (server, addresses) = TcpServer::bind(&options, publisher, metrics).unwrap();
+        let api_keys = api_keys::open(directory.path(), &log, admittance).await;
+        let (server, addresses) =
+            TcpServer::bind(&options, publisher, Arc::clone(&api_keys), metrics).unwrap();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
-        Self { log, addresses, registry, stop: Some(stop), running, _directory: directory }
+        Self { log, api_keys, addresses, registry, stop: Some(stop), running, _directory: directory }
     }
 
     pub(crate) fn frames_address(&self) -> SocketAddr {

@@ -28,6 +28,7 @@ use crate::http::body::{Body, ByteStream};
 use crate::http::metrics::HttpMetrics;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
+use crate::quota;
 use crate::shutdown::Stage;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -97,6 +98,7 @@ pub(crate) fn open(shared: &Arc<Shared>, access: &Access, parts: &Parts) -> Resu
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", title)
             .retry_after(Duration::from_secs(5)));
     };
+    let tenant_place = access.quota().open_stream().map_err(|exceeded| Problem::quota(&exceeded))?;
     let format = Format::of(parts);
     let tail = Tail {
         log: shared.log.clone(),
@@ -107,7 +109,7 @@ pub(crate) fn open(shared: &Arc<Shared>, access: &Access, parts: &Parts) -> Resu
         stage: shared.stage.clone(),
         heartbeat: Duration::from_millis(shared.options.event_stream_heartbeat_ms),
         said_something: Instant::now(),
-        _open: OpenStream::new(&shared.metrics, place),
+        _open: OpenStream::new(&shared.metrics, place, tenant_place),
     };
     let mut response = Response::new(Body::stream(TailStream { step: Some(Box::pin(tail.step())) }));
     let headers = response.headers_mut();
@@ -148,13 +150,13 @@ fn start(shared: &Shared, parts: &Parts) -> Result<u64, Problem> {
 /// Holds a stream's place and counts it, for as long as it is open.
 struct OpenStream {
     metrics: HttpMetrics,
-    _place: OwnedSemaphorePermit,
+    _places: (OwnedSemaphorePermit, quota::OpenStream),
 }
 
 impl OpenStream {
-    fn new(metrics: &HttpMetrics, place: OwnedSemaphorePermit) -> Self {
+    fn new(metrics: &HttpMetrics, place: OwnedSemaphorePermit, tenant_place: quota::OpenStream) -> Self {
         metrics.event_streams.inc();
-        Self { metrics: metrics.clone(), _place: place }
+        Self { metrics: metrics.clone(), _places: (place, tenant_place) }
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) async fn publish(
         idempotency_key::apply(key, &mut events, is_batch)?;
     }
     trace::apply(&parts.headers, &mut events);
+    let admitted = access.quota().admit_events(events.len(), received.bytes.len());
+    let _in_flight = admitted.map_err(|exceeded| Problem::quota(&exceeded))?;
     let receipts = shared.publisher.publish(events).await.map_err(|error| refusals::of_publishing(&error))?;
     let mut response = Response::new(Body::full(receipts::render(&receipts, is_batch)));
     *response.status_mut() = StatusCode::CREATED;
