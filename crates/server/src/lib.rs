@@ -1,13 +1,14 @@
 //! The front doors: how producers and people reach the relay.
 //!
 //! [`http`] for everything, [`grpc`] for typed clients and streams, [`tcp`] for producers that send frames or lines. What the doors have in common is here: the accept
-//! loop (`accept`), who is let in (`admission`), and what is counted of connections.
+//! loop (`accept`), who is let in (`admission`), [`tls`], and what is counted of connections.
 
 pub mod auth;
 pub mod grpc;
 pub mod http;
 pub mod proto;
 pub mod tcp;
+pub mod tls;
 
 mod accept;
 mod admission;

@@ -11,7 +11,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::tcp::ReadHalf;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -22,6 +21,7 @@ use super::receive_buffer::{NoMemory, ReceiveBuffer};
 use super::refusal::Refusal;
 use super::service::Shared;
 use crate::shutdown::Stage;
+use crate::tls::ReadHalf;
 
 /// How many reads a drain takes to empty the system's buffer; a client that sends on and on is not waited for.
 const READS_WHILE_DRAINING: usize = 64;
