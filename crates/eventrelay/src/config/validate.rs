@@ -134,7 +134,8 @@ fn front_doors(config: &Config, problems: &mut Problems) {
 
 /// What cannot be used now is not found out by a server that has stopped another one first.
 fn tls_files(config: &Config, problems: &mut Problems) {
-    let doors = [("http.tls", &config.http.tls), ("grpc.tls", &config.grpc.tls), ("tcp.tls", &config.tcp.tls)];
+    let doors =
+        [("http.tls", &config.http.tls), ("grpc.tls", &config.grpc.tls), ("tcp.tls", &config.tcp.tls)];
     for (section, tls) in doors {
         if let Err(error) = tls.check_files(section) {
             let why = format!("{}: {}", error.path.display(), error.problem);

@@ -27,7 +27,7 @@ const FULL_ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 
 /// What a client gets that speaks no TLS to a port where TLS is spoken.
 const NOT_TLS_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
-    content-type: application/problem+json\r\nconnection: close\r\ncontent-length: 135\r\n\r\n\
+    content-type: application/problem+json\r\nconnection: close\r\ncontent-length: 123\r\n\r\n\
     {\"type\":\"urn:eventrelay:problem:tls_required\",\"title\":\"This port speaks TLS: use https\",\"status\":400,\
     \"code\":\"tls_required\"}";
 

@@ -69,8 +69,7 @@ impl TcpServer {
         options.validate()?;
         let admission = Admission::new(options.max_connections, options.max_connections_per_address);
         // Nothing is agreed on by ALPN: what is spoken here has no name there.
-        let certificates =
-            Certificates::open("tcp.tls", &options.tls, &[], &metrics.connections.tls)?;
+        let certificates = Certificates::open("tcp.tls", &options.tls, &[], &metrics.connections.tls)?;
         let shared = Arc::new(Shared::new(options, publisher, metrics)?);
         let bind = |key, listen: Listen, framing| {
             let Some(address) = listen.address() else { return Ok(None) };

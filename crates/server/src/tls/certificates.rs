@@ -137,7 +137,11 @@ impl Shown {
                 let expires_in_seconds = loaded.validity.until_seconds - now_seconds();
                 self.metrics.shown_until(loaded.validity.until_seconds);
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded.config;
-                tracing::info!(section, expires_in_seconds, "new connections get the certificate as it is now");
+                tracing::info!(
+                    section,
+                    expires_in_seconds,
+                    "new connections get the certificate as it is now"
+                );
             }
             Err(error) => tracing::error!(
                 section, %error,

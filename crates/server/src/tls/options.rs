@@ -90,9 +90,11 @@ impl TlsOptions {
                 not_set("client_ca_file", "set where client_certificates is optional or required")
             }
             // Somebody believes that clients are checked.
-            (Some(_), ClientCertificates::Off) => {
-                Err(check.error("client_certificates", &"off", "optional or required where client_ca_file is set"))
-            }
+            (Some(_), ClientCertificates::Off) => Err(check.error(
+                "client_certificates",
+                &"off",
+                "optional or required where client_ca_file is set",
+            )),
             (None, ClientCertificates::Off)
             | (Some(_), ClientCertificates::Optional | ClientCertificates::Required) => Ok(()),
         }
@@ -112,16 +114,14 @@ mod tests {
     #[test]
     fn what_belongs_together_is_asked_for_together() {
         let file = || Some(PathBuf::from("file.pem"));
-        let pair = || TlsOptions {
-            certificate_file: file(),
-            private_key_file: file(),
-            ..TlsOptions::default()
-        };
+        let pair =
+            || TlsOptions { certificate_file: file(), private_key_file: file(), ..TlsOptions::default() };
         assert!(pair().is_enabled());
         assert_eq!(pair().validate("http.tls"), Ok(()));
         let required = ClientCertificates::Required;
         assert_eq!(
-            TlsOptions { client_ca_file: file(), client_certificates: required, ..pair() }.validate("http.tls"),
+            TlsOptions { client_ca_file: file(), client_certificates: required, ..pair() }
+                .validate("http.tls"),
             Ok(())
         );
         for (name, options) in [

@@ -359,11 +359,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Gate<T> {
     /// Times an answer that the client does not take.
-    fn poll_written<W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<W>>,
-    ) -> Poll<io::Result<W>> {
+    fn poll_written<W>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<W>>) -> Poll<io::Result<W>> {
         if written.is_ready() {
             self.write_timer = None;
             return written;
