@@ -20,7 +20,7 @@ use super::stream::Stream;
 
 /// The first byte of every record of a handshake.
 const HANDSHAKE_RECORD: u8 = 0x16;
-/// How long a client that speaks no TLS may take to hear so.
+/// How long a client that is not let in may take to hear why.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Why there was no connection.
@@ -91,7 +91,14 @@ pub(crate) async fn accept(
         }
         let hello = first_message(&socket).await?;
         let handshake = StartHandshake::from_parts(hello, socket);
-        Ok(handshake.into_stream(certificates.current()).await?)
+        match handshake.into_stream(certificates.current()).into_fallible().await {
+            Ok(stream) => Ok(stream),
+            Err((error, mut socket)) => {
+                // The alert is sent. With TLS 1.3 the client may have sent more than was read.
+                let _ = timeout(LINGER, linger(&mut socket)).await;
+                Err(error.into())
+            }
+        }
     };
     let stream = timeout_at(deadline, shake_hands).await.unwrap_or(Err(HandshakeError::Timeout))?;
     note_client(&stream);
@@ -137,13 +144,18 @@ impl io::Read for Readable<'_> {
     }
 }
 
-/// Says so to a client that has come to the wrong port, and reads on until it has heard: a socket that is closed with unread
-/// bytes resets the connection, which can overtake the answer.
+/// Says so to a client that has come to the wrong port.
 async fn answer_in_the_clear(socket: &mut TcpStream, answer: &[u8]) -> io::Result<()> {
     if answer.is_empty() {
         return Ok(());
     }
     socket.write_all(answer).await?;
+    linger(socket).await
+}
+
+/// Says no more, and reads on until the client has heard the last word: a socket that is closed with unread bytes resets the
+/// connection, which can overtake it.
+async fn linger(socket: &mut TcpStream) -> io::Result<()> {
     socket.shutdown().await?;
     let mut unread = [0; 1024];
     while socket.read(&mut unread).await? > 0 {}
