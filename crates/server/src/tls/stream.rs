@@ -82,7 +82,11 @@ impl ReadHalf<'_> {
 pub(crate) async fn say_goodbye(stream: &mut (impl AsyncWrite + Unpin)) {
     let mut ending = pin!(stream.shutdown());
     // A client that takes nothing is not waited for, and one that is gone need not hear it.
-    poll_fn(|context| Poll::Ready(drop(ending.as_mut().poll(context)))).await;
+    poll_fn(|context| {
+        let _ = ending.as_mut().poll(context);
+        Poll::Ready(())
+    })
+    .await;
 }
 
 fn lock<T>(stream: &Mutex<T>) -> MutexGuard<'_, T> {
