@@ -118,6 +118,7 @@ fn front_doors(config: &Config, problems: &mut Problems) {
             refuse(problems, key, why);
         }
     }
+    tls_files(config, problems);
     let errors = [
         config.http.validate().err(),
         config.grpc.validate().err(),
@@ -127,6 +128,18 @@ fn front_doors(config: &Config, problems: &mut Problems) {
     for error in errors.into_iter().flatten() {
         let key = format!("{}.{}", error.section, error.name);
         refuse(problems, &key, format!("{} must be {}", error.value, error.expected));
+    }
+}
+
+/// What cannot be used now is not found out by a server that has stopped another one first.
+fn tls_files(config: &Config, problems: &mut Problems) {
+    let doors =
+        [("http.tls", &config.http.tls), ("grpc.tls", &config.grpc.tls), ("tcp.tls", &config.tcp.tls)];
+    for (section, tls) in doors {
+        if let Err(error) = tls.check_files(section) {
+            let why = format!("{}: {}", error.path.display(), error.problem);
+            refuse(problems, &format!("{section}.{}", error.name), why);
+        }
     }
 }
 

@@ -109,6 +109,13 @@ impl Relay {
         &self.publisher
     }
 
+    /// Has the files of TLS read again, soon, whether or not they have changed. What cannot be used changes nothing.
+    pub fn request_certificate_reload(&self) {
+        if !self.front_doors.request_certificate_reload() {
+            tracing::info!("no front door speaks TLS: there is nothing to read again");
+        }
+    }
+
     /// Resolves when a front door has ended without being asked to, which only a fault in the program brings about.
     pub async fn front_door_ended(&mut self) {
         self.front_doors.one_ended().await;
@@ -172,13 +179,24 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
         subscriptions: Arc::new(EngineHealth(Arc::clone(&engine))),
         registry: Arc::new(registry),
     };
-    match FrontDoors::open(config, parts, front_door_metrics) {
+    match open_front_doors(config, parts, front_door_metrics).await {
         Ok(front_doors) => Ok(Started { engine, publisher, api_keys, front_doors }),
         Err(error) => {
             engine.shutdown(Duration::from_millis(config.delivery.shutdown_timeout_ms)).await;
-            Err(error.into())
+            Err(error)
         }
     }
+}
+
+/// They read the files of TLS, so not on the runtime.
+async fn open_front_doors(
+    config: &Config,
+    parts: Parts,
+    metrics: FrontDoorMetrics,
+) -> Result<FrontDoors, StartError> {
+    let config = config.clone();
+    let open = move || FrontDoors::open(&config, parts, metrics);
+    Ok(tokio::task::spawn_blocking(open).await.map_err(|_| StartError::CutShort)??)
 }
 
 /// The keys that are stored, and the one in the file that the configuration names.

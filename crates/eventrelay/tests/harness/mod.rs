@@ -80,6 +80,7 @@ pub(crate) struct RelayProcess {
     /// Refers to this process for ever, where a number may be given to another once it has ended.
     pidfd: OwnedFd,
     http: SocketAddr,
+    scheme: String,
     lines: Receiver<String>,
     readers: Vec<JoinHandle<()>>,
     /// Everything it has printed that was read from `lines`.
@@ -113,10 +114,11 @@ impl RelayProcess {
     /// Starts any command that serves, and waits until it listens.
     pub(crate) fn spawn(command: Command) -> Result<Self, StartFailure> {
         let mut relay = Self::launch(command);
-        match relay.wait_for_line(|line| line.contains("Listening on http://")) {
+        match relay.wait_for_line(|line| line.contains("Listening on http")) {
             Some(line) => {
-                let address = line.split("http://").nth(1).unwrap();
-                relay.http = address.trim().parse().unwrap();
+                let (_, url) = line.split_once("Listening on ").unwrap();
+                let (scheme, address) = url.trim().split_once("://").unwrap();
+                (relay.scheme, relay.http) = (scheme.to_owned(), address.parse().unwrap());
                 Ok(relay)
             }
             None => Err(StartFailure { code: relay.wait().code(), said: relay.said.join("\n") }),
@@ -133,7 +135,8 @@ impl RelayProcess {
             forward_lines(child.stderr.take().unwrap(), sender),
         ];
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { child, pidfd, http: unknown, lines, readers, said: Vec::new() }
+        let scheme = "http".to_owned();
+        Self { child, pidfd, http: unknown, scheme, lines, readers, said: Vec::new() }
     }
 
     /// Where HTTP listens.
@@ -143,7 +146,7 @@ impl RelayProcess {
 
     /// The server's URL for the commands' `--url`.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.http)
+        format!("{}://{}", self.scheme, self.http)
     }
 
     /// Waits for a line, of stdout or stderr, that `wanted` accepts, unless there has been one: which of the two comes

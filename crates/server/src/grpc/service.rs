@@ -190,7 +190,7 @@ pub(crate) async fn answer(
     let in_flight = InFlight::begin(&connection);
     let method = Method::of(request.uri().path());
     let open = shared.metrics.begin_call(method);
-    let response = match check(&shared, tasks, method, request) {
+    let response = match check(&shared, tasks, &connection, method, request) {
         Ok((call, request)) if method.is_unary() => {
             let limit = deadline::of(request.headers(), shared.options.call_timeout_ms);
             match tokio::time::timeout(limit, dispatch(method, call, request)).await {
@@ -212,6 +212,7 @@ pub(crate) async fn answer(
 fn check(
     shared: &Arc<Shared>,
     tasks: ConnectionTasks,
+    connection: &ConnectionState,
     method: Method,
     request: Request<Incoming>,
 ) -> Result<(Call, Request<Upload>), Box<Response<Body>>> {
@@ -229,7 +230,7 @@ fn check(
     }
     // Who has to show a key cannot be a web page that came by: it knows none.
     if !shared.api_keys.required()
-        && let Err(problem) = shared.guard.check(&parts)
+        && let Err(problem) = shared.guard.check(&parts, connection.is_tls())
     {
         let message = "this server does not answer to that host or origin";
         return Err(Box::new(refusal(Refused::new(Code::PermissionDenied, problem.code(), message))));

@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::gate::{FramingLimits, Gate, GateLimits, Protocol};
@@ -19,6 +18,7 @@ use super::service::{Shared, answer};
 use super::state::ConnectionState;
 use crate::connection_tasks::ConnectionTasks;
 use crate::shutdown::Stage;
+use crate::tls::{Stream, say_goodbye};
 
 /// How connections are served; the same for all of them.
 #[derive(Debug, Clone)]
@@ -71,18 +71,20 @@ impl Protocols {
 
 /// Serves a connection until it ends, or until a drain has let it finish what it had begun.
 pub(crate) async fn serve(
-    socket: TcpStream,
+    stream: Stream,
     state: Arc<ConnectionState>,
     protocols: Arc<Protocols>,
     shared: Arc<Shared>,
     shutdown: watch::Receiver<Stage>,
 ) {
-    let mut gate = Gate::new(socket, protocols.gate, Arc::clone(&state));
+    let mut gate = Gate::new(stream, protocols.gate, Arc::clone(&state));
     let mut draining = shutdown.clone();
     let protocol = tokio::select! {
         protocol = gate.detect() => protocol,
         // Nothing was asked yet, so there is nothing to finish.
-        _ = draining.wait_for(|stage| *stage != Stage::Running) => return,
+        () = async { drop(draining.wait_for(|stage| *stage != Stage::Running).await) } => {
+            return say_goodbye(&mut gate).await;
+        }
     };
     let peer = state.peer();
     let service = service_fn(move |request: Request<Incoming>| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{LimitCheck, OptionsError};
+use crate::tls::TlsOptions;
 
 /// The `[http]` section of the configuration. Unknown names are errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,9 @@ pub struct ServerOptions {
     /// Adds `POST /noop`, which reads the body and answers 204: the yardstick of the speed measurements.
     /// Not for production. Default false.
     pub enable_noop_route: bool,
+
+    /// TLS on this door. Default none.
+    pub tls: TlsOptions,
 }
 
 impl Default for ServerOptions {
@@ -98,6 +102,7 @@ impl Default for ServerOptions {
             event_stream_heartbeat_ms: 15_000,
             drain_timeout_ms: 10_000,
             enable_noop_route: false,
+            tls: TlsOptions::default(),
         }
     }
 }
@@ -133,7 +138,8 @@ impl ServerOptions {
             ("body_bytes_per_second", self.body_bytes_per_second),
             ("event_stream_heartbeat_ms", self.event_stream_heartbeat_ms),
             ("max_http2_streams", u64::from(self.max_http2_streams)),
-        ])
+        ])?;
+        self.tls.validate("http.tls")
     }
 
     /// How long open requests may take to finish at shutdown.

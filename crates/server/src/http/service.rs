@@ -139,7 +139,7 @@ async fn handle(
             return (Route::Unknown, Err(problem));
         }
     };
-    let handled = match admit(shared, parts, route) {
+    let handled = match admit(shared, connection, parts, route) {
         Err(problem) => Err(problem),
         Ok(None) => open(shared, route),
         Ok(Some(access)) => match within_quota(route, &access) {
@@ -151,10 +151,15 @@ async fn handle(
 }
 
 /// What the request may do; none where that is all the same.
-fn admit(shared: &Shared, parts: &Parts, route: Route) -> Result<Option<Access>, Problem> {
+fn admit(
+    shared: &Shared,
+    connection: &ConnectionState,
+    parts: &Parts,
+    route: Route,
+) -> Result<Option<Access>, Problem> {
     // Who has to show a key cannot be a web page that came by: it knows none.
     if !shared.api_keys.required() {
-        shared.guard.check(parts)?;
+        shared.guard.check(parts, connection.is_tls())?;
     }
     scope_of(route).map(|scope| authorize(shared, parts, scope)).transpose()
 }

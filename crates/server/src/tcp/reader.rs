@@ -11,7 +11,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::tcp::ReadHalf;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -23,6 +22,7 @@ use super::refusal::Refusal;
 use super::service::Shared;
 use super::session::Session;
 use crate::shutdown::Stage;
+use crate::tls::ReadHalf;
 
 /// How many reads a drain takes to empty the system's buffer; a client that sends on and on is not waited for.
 const READS_WHILE_DRAINING: usize = 64;
@@ -165,6 +165,11 @@ impl<'a> Reader<'a> {
                 }
                 Next::Blank { end } => (cut.bytes, self.searched) = (end, 0),
                 Next::Partial { room_bytes } => {
+                    let is_new = self.searched == 0;
+                    if self.framing == Framing::Lines && is_new && begins_otherwise(&received[cut.bytes..]) {
+                        cut.then = Then::Refused(not_an_object());
+                        return cut;
+                    }
                     self.searched = received.len() - cut.bytes;
                     cut.then = Then::Partial(room_bytes);
                     return cut;
@@ -326,6 +331,13 @@ impl<'a> Reader<'a> {
 /// Whether a line can be an event. What comes from a web page begins with an HTTP method, and ends here.
 fn is_object(line: &[u8]) -> bool {
     line.trim_ascii_start().first() == Some(&b'{')
+}
+
+/// Whether no more bytes can make an object of a line's beginning. So a client of another protocol, which may never send a line
+/// feed, hears at once.
+fn begins_otherwise(partial: &[u8]) -> bool {
+    let begun = partial.trim_ascii_start();
+    !begun.is_empty() && !is_object(begun)
 }
 
 fn not_an_object() -> Refusal {

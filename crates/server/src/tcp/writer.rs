@@ -7,7 +7,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::WriteHalf;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -15,6 +14,7 @@ use super::batch::Batch;
 use super::end::End;
 use super::framing::Framing;
 use super::service::Shared;
+use crate::tls::WriteHalf;
 
 /// So much is worth a write of its own, even if more is to come.
 const WRITE_BYTES: usize = 64 << 10;
@@ -80,6 +80,10 @@ impl Answers<'_> {
             }
         }
         self.unwritten.clear();
-        Ok(())
+        // With TLS, what was written may wait for the socket still.
+        match timeout(self.write_timeout, self.socket.flush()).await {
+            Ok(flushed) => flushed.map_err(|error| End::Broken(error.kind())),
+            Err(_) => Err(End::WriteTimeout),
+        }
     }
 }

@@ -10,6 +10,7 @@ use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
 use eventrelay_server::auth::ApiKeys;
 use eventrelay_server::http::{HttpMetrics, HttpServer, ServerOptions, Services};
+use eventrelay_server::tls::Certificates;
 use eventrelay_server::{
     DeliveriesUnreadable, Delivery, DeliveryState, Drained, SubscriptionHealth, SubscriptionsHealth,
 };
@@ -55,6 +56,8 @@ pub(crate) struct TestServer {
     pub(crate) log: Log,
     pub(crate) subscriptions: Arc<FakeSubscriptions>,
     pub(crate) api_keys: Arc<ApiKeys>,
+    #[allow(dead_code, reason = "only the tests of TLS have some")]
+    pub(crate) certificates: Option<Certificates>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Drained>,
     _directory: tempfile::TempDir,
@@ -110,11 +113,13 @@ impl TestServer {
             metrics,
         };
         let (server, address) = HttpServer::bind(&options, services).unwrap();
+        let certificates = server.certificates();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
-        Self { address, log, subscriptions, api_keys, stop: Some(stop), running, _directory: directory }
+        let stop = Some(stop);
+        Self { address, log, subscriptions, api_keys, certificates, stop, running, _directory: directory }
     }
 
     pub(crate) async fn connect(&self) -> Client {

@@ -86,3 +86,16 @@ async fn a_long_line_is_taken_in_a_few_reads() {
     assert_eq!(client.receive_line().await["offset"], 1);
     assert!(server.stored(0).data().unwrap().1.len() > 900_000);
 }
+
+#[tokio::test]
+async fn what_can_never_become_an_object_is_refused_before_its_line_ends() {
+    let server = TestServer::start().await;
+    for beginning in [&b"GET / HTTP/1.1"[..], b"  [", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"] {
+        let mut client = server.connect_lines().await;
+        client.send([line("").as_bytes(), beginning].concat()).await;
+        assert!(client.receive_line().await["offset"].is_u64());
+        assert_eq!(client.receive_line().await["code"], "not_an_object", "{beginning:?}");
+        assert_eq!(client.until_closed_after_finish().await, b"");
+    }
+    server.assert_unharmed(3).await;
+}
