@@ -19,13 +19,13 @@ build: ## Build the release binary: target/release/eventrelay
 
 test: test-rust test-doc test-reference ## All tests
 
-test-rust: ## Unit, property and end-to-end tests. The kill -9 loop runs longer with EVENTRELAY_CRASH_ROUNDS=1000
+test-rust: ## Unit, property and end-to-end tests. The kill -9 loops run longer with EVENTRELAY_CRASH_ROUNDS=1000
 	@command -v cargo-nextest >/dev/null || $(CARGO) install cargo-nextest --locked
 	$(CARGO) nextest run --locked --workspace
 
-test-long: ## Every bit and every crash that the short tests sample, and 1,000 rounds of kill -9 (an hour or so)
+test-long: ## Every bit and every crash that the short tests sample, and 1,000 rounds of each kill -9 loop (an hour or so)
 	EVENTRELAY_LONG_TESTS=1 EVENTRELAY_CRASH_ROUNDS=1000 $(CARGO) nextest run --locked --workspace --profile long \
-		-E 'test(simulation) or binary(crash_loop)'
+		-E 'test(simulation) or binary(crash_loop) or binary(one_key)'
 
 test-doc: ## Examples in the documentation
 	$(CARGO) test --locked --workspace --doc --quiet

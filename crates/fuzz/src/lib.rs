@@ -1,0 +1,1 @@
+//! For tests: drives a decoder with mutated inputs.
