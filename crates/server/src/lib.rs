@@ -17,6 +17,7 @@ mod deliveries;
 mod health;
 mod limits;
 mod listen;
+mod protocol_error;
 mod receipt;
 mod shutdown;
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt;
 
 use crate::harness::DEADLINE;
 use crate::harness::connection::Connection;
@@ -202,7 +203,7 @@ async fn limited<T>(call: impl Future<Output = T>) -> io::Result<T> {
     tokio::time::timeout(DEADLINE, call).await.map_err(|_| ErrorKind::TimedOut.into())
 }
 
-/// A call that ended without a status of the server's own is a broken connection.
+/// A call that ended without a refusal of the server's own is a broken connection.
 fn answer_of_call(receipts: Result<Vec<v1::Receipt>, tonic::Status>) -> io::Result<Answer> {
     match receipts {
         Ok(receipts) => {
@@ -210,6 +211,9 @@ fn answer_of_call(receipts: Result<Vec<v1::Receipt>, tonic::Status>) -> io::Resu
             let v1::Receipt { id, offset, duplicate } = receipt;
             Ok(Answer::Stored(Receipt { id, offset, duplicate }))
         }
-        Err(status) => Err(io::Error::other(status)),
+        Err(status) => match status.get_details_error_info() {
+            Some(refusal) => Ok(Answer::Refused(refusal.reason)),
+            None => Err(io::Error::other(status)),
+        },
     }
 }

@@ -18,6 +18,7 @@ use super::options::ServerOptions;
 use super::service::{Shared, answer};
 use super::state::ConnectionState;
 use crate::connection_tasks::ConnectionTasks;
+use crate::protocol_error::is_protocol_error;
 use crate::shutdown::Stage;
 
 /// How connections are served; the same for all of them.
@@ -85,6 +86,7 @@ pub(crate) async fn serve(
         _ = draining.wait_for(|stage| *stage != Stage::Running) => return,
     };
     let peer = state.peer();
+    let metrics = shared.metrics.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (shared, state) = (Arc::clone(&shared), Arc::clone(&state));
         async move { Ok::<_, Infallible>(answer(&shared, &state, request).await) }
@@ -106,6 +108,9 @@ pub(crate) async fn serve(
     };
     if let Err(error) = ended {
         // A client that leaves in the middle is no fault of ours, and the answers are counted elsewhere.
+        if is_protocol_error(&error) {
+            metrics.count_protocol_error();
+        }
         tracing::debug!(%peer, %error, "the connection ended early");
     }
 }
