@@ -5,8 +5,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
+FUZZ_SECONDS ?= 60
 
-.PHONY: help run build test test-rust test-long test-doc test-reference bench bench-parts lint fmt
+.PHONY: help run build test test-rust test-long fuzz test-doc test-reference bench bench-parts lint fmt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +27,10 @@ test-rust: ## Unit, property and end-to-end tests. The kill -9 loops run longer 
 test-long: ## Every bit and every crash that the short tests sample, and 1,000 rounds of each kill -9 loop (an hour or so)
 	EVENTRELAY_LONG_TESTS=1 EVENTRELAY_CRASH_ROUNDS=1000 $(CARGO) nextest run --locked --workspace --profile long \
 		-E 'test(simulation) or binary(crash_loop) or binary(one_key)'
+
+fuzz: ## Every decoder with mutated inputs, FUZZ_SECONDS=60 for each target, two at a time; failing inputs go to target/fuzz
+	EVENTRELAY_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) nextest run --locked --workspace --profile long \
+		-E 'test(fuzz_)' --success-output final
 
 test-doc: ## Examples in the documentation
 	$(CARGO) test --locked --workspace --doc --quiet
