@@ -35,7 +35,7 @@ fuzz: ## Every decoder with mutated inputs, FUZZ_SECONDS=60 for each target, two
 test-doc: ## Examples in the documentation
 	$(CARGO) test --locked --workspace --doc --quiet
 
-test-reference: ## Webhook signatures against the reference library from PyPI
+test-reference: ## Webhooks, CloudEvents and gRPC against the reference libraries from PyPI
 	scripts/test-reference.sh
 
 bench: ## The figures of the README, as ratios measured in one run (several minutes; leave the machine alone)
