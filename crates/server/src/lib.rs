@@ -19,6 +19,7 @@ mod deliveries;
 mod health;
 mod limits;
 mod listen;
+mod protocol_error;
 mod receipt;
 mod shutdown;
 

@@ -144,6 +144,13 @@ impl RelayProcess {
         self.http
     }
 
+    /// What it takes of the machine's memory at the moment.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// The server's URL for the commands' `--url`.
     pub(crate) fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.http)

@@ -18,6 +18,7 @@ use super::service::{Shared, answer, draining};
 use crate::connection_tasks::ConnectionTasks;
 use crate::http::gate::{FramingLimits, Gate, GateLimits, Protocol};
 use crate::http::state::ConnectionState;
+use crate::protocol_error::is_protocol_error;
 use crate::shutdown::Stage;
 use crate::tls::{Stream, say_goodbye};
 
@@ -132,6 +133,9 @@ pub(crate) async fn serve(
     };
     if let Err(error) = ended {
         // A client that leaves in the middle is no fault of ours, and refusals are counted elsewhere.
+        if is_protocol_error(&error) {
+            metrics.count_protocol_error();
+        }
         tracing::debug!(%peer, %error, "the connection ended early");
     }
 }

@@ -17,6 +17,7 @@ use super::options::ServerOptions;
 use super::service::{Shared, answer};
 use super::state::ConnectionState;
 use crate::connection_tasks::ConnectionTasks;
+use crate::protocol_error::is_protocol_error;
 use crate::shutdown::Stage;
 use crate::tls::{Stream, say_goodbye};
 
@@ -87,6 +88,7 @@ pub(crate) async fn serve(
         }
     };
     let peer = state.peer();
+    let metrics = shared.metrics.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (shared, state) = (Arc::clone(&shared), Arc::clone(&state));
         async move { Ok::<_, Infallible>(answer(&shared, &state, request).await) }
@@ -108,6 +110,9 @@ pub(crate) async fn serve(
     };
     if let Err(error) = ended {
         // A client that leaves in the middle is no fault of ours, and the answers are counted elsewhere.
+        if is_protocol_error(&error) {
+            metrics.count_protocol_error();
+        }
         tracing::debug!(%peer, %error, "the connection ended early");
     }
 }

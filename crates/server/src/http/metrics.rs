@@ -20,6 +20,7 @@ pub struct HttpMetrics {
     /// The handles of `requests` and `duration` by route, so that a request looks nothing up.
     by_route: Vec<RouteHandles>,
     problems: Family<CodeLabels, Counter>,
+    protocol_errors: Counter,
     pub(crate) connections: ConnectionMetrics,
     pub(crate) event_streams: Gauge,
     body_bytes: Counter,
@@ -82,6 +83,7 @@ impl Default for HttpMetrics {
             duration,
             by_route,
             problems: Family::default(),
+            protocol_errors: Counter::default(),
             connections: ConnectionMetrics::default(),
             event_streams: Gauge::default(),
             body_bytes: Counter::default(),
@@ -99,6 +101,11 @@ impl HttpMetrics {
             self.duration.clone(),
         );
         registry.register("eventrelay_http_problems", "Problems answered, by code", self.problems.clone());
+        registry.register(
+            "eventrelay_http_protocol_errors",
+            "HTTP/2 connections ended because the client broke the protocol",
+            self.protocol_errors.clone(),
+        );
         self.connections.register("eventrelay_http", registry);
         registry.register("eventrelay_http_event_streams", "Event streams open", self.event_streams.clone());
         registry.register(
@@ -124,6 +131,10 @@ impl HttpMetrics {
         handles.by_class[class].inc();
         handles.duration.observe(took.as_secs_f64());
         self.body_bytes.inc_by(body_bytes as u64);
+    }
+
+    pub(crate) fn count_protocol_error(&self) {
+        self.protocol_errors.inc();
     }
 
     pub(crate) fn count_problem(&self, code: &'static str) {

@@ -31,6 +31,8 @@ mod batch;
 mod connection;
 mod end;
 mod framing;
+#[cfg(test)]
+mod framing_fuzz;
 mod metrics;
 mod options;
 mod reader;
