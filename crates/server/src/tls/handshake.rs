@@ -128,7 +128,13 @@ async fn first_message(socket: &TcpStream) -> Result<Accepted, HandshakeError> {
         match acceptor.accept() {
             Ok(Some(accepted)) => return Ok(accepted),
             Ok(None) => {}
-            Err((error, _unsaid)) => {
+            Err((error, mut alert)) => {
+                // A whole first message, of an old client: it may hear why. A courtesy, which the closing can do without.
+                if matches!(error, rustls::Error::PeerIncompatible(_))
+                    && let Err(error) = alert.write(&mut Writable(socket))
+                {
+                    tracing::debug!(%error, "an old client was not told why it is not let in");
+                }
                 return Err(HandshakeError::Failed(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
         }
@@ -141,6 +147,19 @@ struct Readable<'a>(&'a TcpStream);
 impl io::Read for Readable<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.try_read(buffer)
+    }
+}
+
+/// Where a socket takes what it takes at this moment.
+struct Writable<'a>(&'a TcpStream);
+
+impl io::Write for Writable<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use eventrelay_server::tls::{ClientCertificates, TlsOptions};
 use rustls::ClientConfig;
 
-use crate::support::{Authority, Client, Files, Pair, certified, until_metrics_say};
+use crate::support::{Authority, Client, Files, Pair, certified, until, until_metrics_say};
 use crate::{grpc_server, http_server, tcp_server};
 
 const EVENT: &str = r#"{"type":"t","source":"/s"}"#;
@@ -95,7 +95,7 @@ async fn the_other_doors_ask_for_them_too() {
     if let Ok(mut stranger) = Client::try_connect(grpc.address, authority.client(&["h2"])).await {
         assert_eq!(stranger.until_ended().await.0, b"");
     }
-    assert!(grpc.metrics().contains("{reason=\"tls_client_certificate\"} 1"), "{}", grpc.metrics());
+    until(|| grpc.metrics().contains("{reason=\"tls_client_certificate\"} 1")).await;
     let with_own = authority.client_with(&["h2"], Some(&own));
     assert_eq!(Client::connect(grpc.address, with_own).await.protocol(), Some(&b"h2"[..]));
 }

@@ -108,3 +108,18 @@ async fn tls_1_2_is_spoken() {
     let mut client = Client::connect(server.address, authority.tls12_client()).await;
     assert_eq!(client.publish("", EVENT).await.0, 201);
 }
+
+#[tokio::test]
+async fn a_client_that_is_too_old_hears_so() {
+    let (server, authority) = start(60_000).await;
+    // TLS 1.1, one cipher suite, no extensions.
+    let body = [&[0x03, 0x02][..], &[7; 32], &[0, 0, 2, 0x00, 0x2f, 1, 0]].concat();
+    let length = u8::try_from(body.len()).unwrap();
+    let hello = [&[0x16, 0x03, 0x01, 0, length + 4, 1, 0, 0, length][..], &body].concat();
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    socket.write_all(&hello).await.unwrap();
+    let said = until_closed(socket).await;
+    assert_eq!((said.len(), said.first()), (7, Some(&0x15)), "an alert: {said:?}");
+    let config = authority.client(&["http/1.1"]);
+    until_metrics_say(server.address, &config, &counted("tls_handshake_failed", 1)).await;
+}

@@ -264,6 +264,16 @@ impl Client {
     }
 }
 
+/// Waits until this holds.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("the condition holds in the end");
+}
+
 /// Waits until the metrics of an HTTP server say this, asked over TLS.
 pub(crate) async fn until_metrics_say(address: SocketAddr, config: &ClientConfig, line: &str) {
     let mut client = Client::connect(address, config.clone()).await;

@@ -2,7 +2,7 @@
 
 use tokio::io::AsyncReadExt;
 
-use crate::support::{Authority, Client, Ended, certified};
+use crate::support::{Authority, Client, Ended, certified, until};
 use crate::tcp_server::{TestServer, frame, line};
 
 async fn start() -> (TestServer, Authority) {
@@ -77,7 +77,7 @@ async fn a_client_that_forgot_tls_hears_nothing_that_it_could_take_for_an_acknow
         let _ = client.try_send(frame(vec![1; length]).repeat(20)).await;
         assert_eq!(client.until_closed_after_finish().await, b"", "{length}");
         let counted = format!("eventrelay_tcp_refused_connections_total{{reason=\"{why}\"}}");
-        assert!(server.metrics().contains(&counted), "{length}: {}", server.metrics());
+        until(|| server.metrics().contains(&counted)).await;
     }
     let mut client = server.connect_lines().await;
     client.send(line("")).await;
