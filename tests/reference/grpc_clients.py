@@ -119,6 +119,15 @@ class GrpcClients(unittest.TestCase):
         code, info = self.refusal(lambda: self.relay.GetEvent(absent, timeout=DEADLINE_SECONDS))
         self.assertEqual((code, info.reason), (grpc.StatusCode.NOT_FOUND, "event_not_found"))
 
+    def test_an_event_has_a_status(self):
+        receipt = self.publish(self.event())[0]
+        answer = self.relay.GetStatus(self.v1.GetStatusRequest(id=receipt.id), timeout=DEADLINE_SECONDS)
+        expected = self.v1.GetStatusResponse(id=receipt.id, offset=receipt.offset, status="EVENT_STATUS_DONE")
+        self.assertEqual(answer, expected)
+        absent = self.v1.GetStatusRequest(id="x")
+        code, info = self.refusal(lambda: self.relay.GetStatus(absent, timeout=DEADLINE_SECONDS))
+        self.assertEqual((code, info.reason), (grpc.StatusCode.NOT_FOUND, "event_not_found"))
+
     def test_a_stream_answers_in_order(self):
         count = 2000
         requests = (
@@ -163,6 +172,9 @@ class GrpcClients(unittest.TestCase):
         answers = [service.IngestEvent(request, timeout=DEADLINE_SECONDS) for _ in range(2)]
         self.assertTrue(all(answer.accepted for answer in answers))
         self.assertEqual(answers[0].job_id, answers[1].job_id)
+        for job_id, expected in [(answers[0].job_id, "done"), ("x", "not found")]:
+            answer = service.GetStatus(event.StatusRequest(job_id=job_id), timeout=DEADLINE_SECONDS)
+            self.assertEqual(answer.status, expected)
 
         logs, logs_grpc = (importlib.import_module(f"ingestpb.ingestpb_pb2{suffix}") for suffix in ("", "_grpc"))
         messages = (logs.LogEvent(id=str(uuid.uuid4()), data=b"\x00\xff", timestamp=1) for _ in range(100))
@@ -181,7 +193,7 @@ class GrpcClients(unittest.TestCase):
             {"eventrelay.v1.EventRelay", "event.EventService", "ingestpb.Ingestor", "grpc.health.v1.Health"}, services
         )
         service = DescriptorPool(database).FindServiceByName("eventrelay.v1.EventRelay")
-        methods = {"Publish", "PublishStream", "GetEvent", "Subscribe"}
+        methods = {"Publish", "PublishStream", "GetEvent", "GetStatus", "Subscribe"}
         self.assertEqual(set(service.methods_by_name), methods)
 
 

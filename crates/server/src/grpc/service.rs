@@ -33,6 +33,7 @@ use super::upload::{Upload, UploadLimits};
 use super::{deadline, messages};
 use crate::auth::{Access, ApiKeys, AuthError};
 use crate::connection_tasks::ConnectionTasks;
+use crate::health::SubscriptionsHealth;
 use crate::http::authentication::presented;
 use crate::http::guard::HostGuard;
 use crate::http::state::{ConnectionState, InFlight};
@@ -50,6 +51,8 @@ pub struct Services {
     pub log: Log,
     /// Tells who may do what.
     pub api_keys: Arc<ApiKeys>,
+    /// Tells what became of events.
+    pub subscriptions: Arc<dyn SubscriptionsHealth>,
     /// The front door's own metrics, registered by the caller.
     pub metrics: GrpcMetrics,
 }
@@ -58,6 +61,7 @@ pub struct Services {
 pub(crate) struct Shared {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) log: Log,
+    pub(crate) subscriptions: Arc<dyn SubscriptionsHealth>,
     pub(crate) metrics: GrpcMetrics,
     api_keys: Arc<ApiKeys>,
     pub(crate) stage: watch::Receiver<Stage>,
@@ -93,6 +97,7 @@ impl Shared {
         Self {
             publisher: services.publisher,
             log: services.log,
+            subscriptions: services.subscriptions,
             metrics: services.metrics,
             api_keys: services.api_keys,
             stage,
@@ -241,10 +246,14 @@ fn authorize(shared: &Shared, headers: &HeaderMap, method: Method) -> Result<Opt
 async fn dispatch(method: Method, call: Call, request: Request<Upload>) -> Response<Body> {
     let limit = call.shared.options.max_message_bytes;
     let answered = match method {
-        Method::Publish | Method::PublishStream | Method::GetEvent | Method::Subscribe => {
+        Method::Publish
+        | Method::PublishStream
+        | Method::GetEvent
+        | Method::GetStatus
+        | Method::Subscribe => {
             EventRelayServer::new(call).max_decoding_message_size(limit).call(request).await
         }
-        Method::IngestEvent => {
+        Method::IngestEvent | Method::JobStatus => {
             EventServiceServer::new(call).max_decoding_message_size(limit).call(request).await
         }
         Method::StreamLogs => IngestorServer::new(call).max_decoding_message_size(limit).call(request).await,

@@ -7,6 +7,7 @@ mod hostile;
 mod keys;
 mod publish;
 mod reading;
+mod status;
 mod stopping;
 mod streams;
 mod support;
