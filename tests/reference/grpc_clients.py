@@ -119,6 +119,14 @@ class GrpcClients(unittest.TestCase):
         code, info = self.refusal(lambda: self.relay.GetEvent(absent, timeout=DEADLINE_SECONDS))
         self.assertEqual((code, info.reason), (grpc.StatusCode.NOT_FOUND, "event_not_found"))
 
+    def test_a_call_gives_its_trace_to_its_events(self):
+        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        request = self.v1.PublishRequest(events=[self.event()])
+        metadata = [("traceparent", parent)]
+        receipt = self.relay.Publish(request, metadata=metadata, timeout=DEADLINE_SECONDS).receipts[0]
+        found = self.relay.GetEvent(self.v1.GetEventRequest(id=receipt.id), timeout=DEADLINE_SECONDS).event
+        self.assertEqual(dict(found.event.headers), {"traceparent": parent})
+
     def test_an_event_has_a_status(self):
         receipt = self.publish(self.event())[0]
         answer = self.relay.GetStatus(self.v1.GetStatusRequest(id=receipt.id), timeout=DEADLINE_SECONDS)

@@ -18,6 +18,7 @@ mod health;
 mod limits;
 mod listen;
 mod receipt;
+mod request_trace;
 mod shutdown;
 
 pub use accept::{BindError, Drained};

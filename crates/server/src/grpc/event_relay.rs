@@ -22,8 +22,9 @@ impl EventRelay for Call {
     ) -> Result<Response<v1::PublishResponse>, Status> {
         let request = request.into_inner();
         let bytes = request.encoded_len();
-        let events =
+        let mut events =
             self.shared.events(request.events, self.access()?.tenant()).map_err(Refused::into_status)?;
+        self.apply_trace(&mut events);
         let receipts = self.shared.publish(events, bytes).await.map_err(Refused::into_status)?;
         Ok(Response::new(v1::PublishResponse { receipts: messages::receipts(&receipts) }))
     }
@@ -34,15 +35,7 @@ impl EventRelay for Call {
         &self,
         request: Request<Streaming<v1::PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        let dialect = PublishStream::default();
-        let answers = pipeline::start(
-            self.shared.clone(),
-            &self.tasks,
-            self.access()?.clone(),
-            dialect,
-            request.into_inner(),
-        );
-        Ok(Response::new(answers))
+        Ok(Response::new(pipeline::start(self, PublishStream::default(), request.into_inner())?))
     }
 
     async fn get_event(

@@ -31,8 +31,9 @@ impl EventService for Call {
     async fn ingest_event(&self, request: Request<EventRequest>) -> Result<Response<EventResponse>, Status> {
         let request = request.into_inner();
         let bytes = request.payload.len();
-        let published =
-            self.shared.publish(vec![event(&self.shared, self.access()?.tenant(), request)], bytes).await;
+        let mut events = vec![event(&self.shared, self.access()?.tenant(), request)];
+        self.apply_trace(&mut events);
+        let published = self.shared.publish(events, bytes).await;
         let answer = match published {
             Ok(receipts) => EventResponse {
                 accepted: true,

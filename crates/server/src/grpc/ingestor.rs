@@ -25,14 +25,7 @@ impl Ingestor for Call {
         &self,
         request: Request<Streaming<LogEvent>>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
-        let answers = pipeline::start(
-            self.shared.clone(),
-            &self.tasks,
-            self.access()?.clone(),
-            StreamLogs,
-            request.into_inner(),
-        );
-        Ok(Response::new(answers))
+        Ok(Response::new(pipeline::start(self, StreamLogs, request.into_inner())?))
     }
 }
 

@@ -30,9 +30,9 @@ use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 
 use super::refusals::Refused;
-use super::service::{QueuedMessage, Shared, draining};
+use super::service::{Call, QueuedMessage, Shared, draining};
 use crate::auth::{Access, now_micros};
-use crate::connection_tasks::ConnectionTasks;
+use crate::request_trace::RequestTrace;
 use crate::shutdown::Stage;
 
 /// Answers that are on their way from the pipeline to the connection.
@@ -121,31 +121,35 @@ fn cut_off() -> Refused {
 }
 
 /// Starts a pipeline as one of the connection's tasks.
+///
+/// # Errors
+/// When the call is nobody's.
 pub(crate) fn start<D: Dialect>(
-    shared: Arc<Shared>,
-    tasks: &ConnectionTasks,
-    access: Access,
+    call: &Call,
     dialect: D,
     input: Streaming<D::Request>,
-) -> Answers<D::Response> {
+) -> Result<Answers<D::Response>, Status> {
     let (answers, receiver) = mpsc::channel(ANSWERS_AHEAD);
     let pipeline = Pipeline {
-        stage: shared.stage.clone(),
-        shared,
-        access,
+        stage: call.shared.stage.clone(),
+        shared: Arc::clone(&call.shared),
+        access: call.access()?.clone(),
+        trace: call.trace.clone(),
         dialect,
         input,
         held_bytes: 0,
         reading: true,
         ending: None,
     };
-    tasks.spawn(pipeline.run(answers));
-    Answers { receiver: Some(receiver), ready: VecDeque::new() }
+    call.tasks.spawn(pipeline.run(answers));
+    Ok(Answers { receiver: Some(receiver), ready: VecDeque::new() })
 }
 
 struct Pipeline<D: Dialect> {
     shared: Arc<Shared>,
     access: Access,
+    /// The stream's, which events have that bring none of their own.
+    trace: Option<RequestTrace>,
     dialect: D,
     input: Streaming<D::Request>,
     stage: watch::Receiver<Stage>,
@@ -219,7 +223,10 @@ impl<D: Dialect> Pipeline<D> {
         }
         let message_bytes = request.encoded_len();
         match self.dialect.read(&self.shared, self.access.tenant(), request) {
-            Ok(batch) => {
+            Ok(mut batch) => {
+                if let (Some(trace), Ok(events)) = (&self.trace, &mut batch.events) {
+                    trace.apply(events);
+                }
                 let events = batch.events.as_ref().map_or(1, Vec::len);
                 Some((batch, message_bytes + events * EVENT_OVERHEAD_BYTES))
             }

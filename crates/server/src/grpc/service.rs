@@ -41,6 +41,7 @@ use crate::proto::event::event_service_server::EventServiceServer;
 use crate::proto::ingestpb::ingestor_server::IngestorServer;
 use crate::proto::v1;
 use crate::proto::v1::event_relay_server::EventRelayServer;
+use crate::request_trace::RequestTrace;
 use crate::shutdown::Stage;
 
 /// What the front door leads to.
@@ -162,12 +163,21 @@ pub(crate) struct Call {
     pub(crate) tasks: ConnectionTasks,
     /// None where the method is for everybody.
     access: Option<Access>,
+    /// That of the events which it brings, or has in its stream.
+    pub(crate) trace: Option<RequestTrace>,
 }
 
 impl Call {
     /// What the call may do, and for whom.
     pub(crate) fn access(&self) -> Result<&Access, Status> {
         self.access.as_ref().ok_or_else(|| Refused::unauthenticated().into_status())
+    }
+
+    /// Gives the call's trace to the events that have none of their own.
+    pub(crate) fn apply_trace(&self, events: &mut [Event]) {
+        if let Some(trace) = &self.trace {
+            trace.apply(events);
+        }
     }
 }
 
@@ -226,7 +236,8 @@ fn check(
         return Err(Box::new(refusal(Refused::new(Code::PermissionDenied, problem.code(), message))));
     }
     let access = authorize(shared, &parts.headers, method).map_err(|refused| Box::new(refusal(refused)))?;
-    let call = Call { shared: Arc::clone(shared), tasks, access };
+    let trace = RequestTrace::of(&parts.headers);
+    let call = Call { shared: Arc::clone(shared), tasks, access, trace };
     Ok((call, Request::from_parts(parts, Upload::new(body, &shared.uploads))))
 }
 

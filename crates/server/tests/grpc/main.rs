@@ -11,3 +11,4 @@ mod status;
 mod stopping;
 mod streams;
 mod support;
+mod tracing;

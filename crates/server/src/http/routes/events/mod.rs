@@ -6,7 +6,6 @@ mod publish;
 mod receipts;
 mod refusals;
 mod status;
-mod trace;
 
 pub(crate) use find::find;
 pub(crate) use publish::publish;

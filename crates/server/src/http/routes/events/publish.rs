@@ -20,13 +20,13 @@ use http::{HeaderMap, Response, StatusCode};
 use super::idempotency_key;
 use super::receipts;
 use super::refusals;
-use super::trace;
 use crate::auth::Access;
 use crate::http::body::Body;
 use crate::http::decompress::Encoding;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
 use crate::http::upload::Upload;
+use crate::request_trace::RequestTrace;
 
 /// Publishes what the request carries.
 ///
@@ -56,7 +56,9 @@ pub(crate) async fn publish(
     if let Some(key) = key {
         idempotency_key::apply(key, &mut events, is_batch)?;
     }
-    trace::apply(&parts.headers, &mut events);
+    if let Some(trace) = RequestTrace::of(&parts.headers) {
+        trace.apply(&mut events);
+    }
     let receipts = shared.publisher.publish(events).await.map_err(|error| refusals::of_publishing(&error))?;
     let mut response = Response::new(Body::full(receipts::render(&receipts, is_batch)));
     *response.status_mut() = StatusCode::CREATED;
