@@ -11,12 +11,14 @@ pub mod tcp;
 
 mod accept;
 mod admission;
+mod batch_key;
 mod connection_metrics;
 mod connection_tasks;
 mod deliveries;
 mod health;
 mod limits;
 mod listen;
+mod payloads;
 mod receipt;
 mod request_trace;
 mod shutdown;

@@ -9,7 +9,6 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::connection::serve;
-use super::framing::Framing;
 use super::metrics::TcpMetrics;
 use super::options::TcpOptions;
 use super::service::Shared;
@@ -17,6 +16,7 @@ use crate::accept::{Acceptor, BindError, Door, Drained};
 use crate::admission::Admission;
 use crate::connection_metrics::ConnectionMetrics;
 use crate::listen::Listen;
+use crate::payloads::framing::Framing;
 use crate::shutdown::Stage;
 
 /// What a connection beyond the limit gets: to a client that has sent a frame already, the answer to that.

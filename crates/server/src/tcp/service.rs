@@ -9,14 +9,9 @@ use tokio::sync::Semaphore;
 use super::metrics::TcpMetrics;
 use super::options::TcpOptions;
 use crate::limits::{LimitCheck, OptionsError};
-
-/// The most that is published together: enough that a commit costs little for each, and little enough that the first of
-/// them does not wait for the last.
-const BATCH_COST_BYTES: usize = 256 << 10;
-/// What the log adds to an event at most: a record's header with its key.
-const RECORD_BYTES: usize = 32;
-/// What an event in JSON may take in the log beyond its JSON: the lengths of its fields, and the tenant's name.
-const JSON_OVERHEAD_BYTES: usize = 128;
+use crate::payloads::batch::{JsonForm, OpaqueForm};
+use crate::payloads::cut::{BATCH_COST_BYTES, Cutter, JSON_OVERHEAD_BYTES, RECORD_BYTES};
+use crate::payloads::framing::Framing;
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -63,18 +58,28 @@ impl Shared {
         })
     }
 
-    /// The most bytes of an opaque payload.
-    pub(crate) fn max_opaque_bytes(&self) -> usize {
-        self.publisher.limits().events.event_bytes.saturating_sub(self.envelope.event_bytes(0))
+    /// What becomes of opaque payloads.
+    pub(crate) fn opaque_form(&self) -> OpaqueForm<'_> {
+        let max_bytes =
+            self.publisher.limits().events.event_bytes.saturating_sub(self.envelope.event_bytes(0));
+        OpaqueForm { envelope: &self.envelope, max_bytes }
     }
 
-    /// The most that the payloads of one batch may cost together.
-    pub(crate) fn max_batch_cost(&self) -> usize {
-        BATCH_COST_BYTES.min(self.options.max_in_flight_bytes).min(self.publisher.max_batch_bytes())
+    /// What becomes of events in JSON. A connection has nothing to add to them.
+    pub(crate) fn json_form(&self) -> JsonForm<'_> {
+        JsonForm { tenant: &self.tenant, trace: None, idempotency_key: None, first_place: 0 }
     }
 
-    /// What a payload counts for where bytes in flight are bounded: at least what it takes in the log's queue.
-    pub(crate) fn cost(&self, payload_bytes: usize) -> usize {
-        payload_bytes + RECORD_BYTES + self.envelope.event_bytes(0).max(JSON_OVERHEAD_BYTES)
+    /// What a batch may be.
+    pub(crate) fn cutter(&self, framing: Framing) -> Cutter {
+        let in_flight = self.options.max_in_flight_bytes;
+        Cutter {
+            framing,
+            max_payload_bytes: self.options.max_frame_bytes,
+            max_payloads: self.publisher.limits().events.batch_events,
+            max_cost: BATCH_COST_BYTES.min(in_flight).min(self.publisher.max_batch_bytes()),
+            // At least what it takes in the log's queue.
+            payload_overhead_bytes: RECORD_BYTES + self.envelope.event_bytes(0).max(JSON_OVERHEAD_BYTES),
+        }
     }
 }

@@ -4,20 +4,18 @@
 //! the others are submitted, and where the log finds a reused key the batch is published again one by one.
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use eventrelay_event::{Event, native};
-use eventrelay_ingest::{PublishError, Receipt, Submitted};
-use tokio::sync::SemaphorePermit;
+use eventrelay_event::{Envelope, Event, Tenant, native};
+use eventrelay_ingest::{PublishError, Publisher, Receipt, Submitted};
 
-use super::framing::Framing;
-use super::options::Decode;
 use super::refusal::Refusal;
-use super::service::Shared;
+use crate::batch_key;
+use crate::request_trace::RequestTrace;
 
 /// Payloads on their way into the log, in the order in which they came.
-pub(crate) struct Batch<'a> {
+pub(crate) struct Batch<H> {
     /// How many payloads it has.
     payloads: usize,
     /// Those that were refused for their own fault, by their place.
@@ -25,8 +23,28 @@ pub(crate) struct Batch<'a> {
     /// All the others.
     rest: Rest,
     began: Instant,
-    /// Its share of what may be in flight on the connection.
-    in_flight: Option<SemaphorePermit<'a>>,
+    /// What is kept until its answers are on their way, such as its share of what may be in flight.
+    held: H,
+}
+
+/// What payloads that are nobody's to look into become.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpaqueForm<'a> {
+    pub(crate) envelope: &'a Envelope,
+    /// The most bytes of a payload.
+    pub(crate) max_bytes: usize,
+}
+
+/// What events in our own JSON form get beside what they bring.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JsonForm<'a> {
+    pub(crate) tenant: &'a Tenant,
+    /// For events that have no trace of their own.
+    pub(crate) trace: Option<&'a RequestTrace>,
+    /// For events that have no idempotency key of their own, which get it with their place.
+    pub(crate) idempotency_key: Option<&'a str>,
+    /// The place of the first event.
+    pub(crate) first_place: u64,
 }
 
 enum Rest {
@@ -45,47 +63,52 @@ enum Outcomes {
     OneByOne(Vec<Result<Receipt, Refusal>>),
 }
 
-impl<'a> Batch<'a> {
-    /// Submits the payloads at these places of `received`. Waits for room in the log's queue, not for the disk.
-    pub(crate) async fn submit(
-        shared: &Shared,
-        framing: Framing,
+impl<H> Batch<H> {
+    /// Submits opaque payloads at these places of `received`. Waits for room in the log's queue, not for the disk.
+    pub(crate) async fn submit_opaque(
+        publisher: &Publisher,
+        form: OpaqueForm<'_>,
         received: &[u8],
         places: &[Range<usize>],
-        in_flight: SemaphorePermit<'a>,
+        held: H,
     ) -> Self {
         let began = Instant::now();
-        let (rest, refused) = match (framing, shared.options.decode) {
-            (Framing::Frames, Decode::Opaque) => submit_opaque(shared, received, places).await,
-            (Framing::Frames, Decode::Json) | (Framing::Lines, _) => {
-                submit_json(shared, received, places).await
-            }
-        };
-        Self { payloads: places.len(), refused, rest, began, in_flight: Some(in_flight) }
+        let (rest, refused) = submit_opaque(publisher, form, received, places).await;
+        Self { payloads: places.len(), refused, rest, began, held }
     }
 
-    /// One payload that is refused, and not even read to its end.
-    pub(crate) fn refusal(refusal: Refusal) -> Self {
-        Self {
-            payloads: 1,
-            refused: vec![(0, refusal)],
-            rest: Rest::Nothing,
-            began: Instant::now(),
-            in_flight: None,
-        }
+    /// Submits events in JSON at these places, which count from `base` bytes before `received`. The events' data shares
+    /// the memory. Waits for room in the log's queue, not for the disk.
+    pub(crate) async fn submit_json(
+        publisher: &Publisher,
+        form: JsonForm<'_>,
+        received: &Bytes,
+        base: usize,
+        places: &[Range<usize>],
+        held: H,
+    ) -> Self {
+        let began = Instant::now();
+        let payloads = places.iter().map(|place| received.slice(place.start - base..place.end - base));
+        let (rest, refused) = submit_json(publisher, form, payloads).await;
+        Self { payloads: places.len(), refused, rest, began, held }
+    }
+
+    /// Payloads that are all refused, for one reason.
+    pub(crate) fn refused(payloads: usize, refusal: Refusal, held: H) -> Self {
+        Self { payloads, refused: Vec::new(), rest: Rest::Refused(refusal), began: Instant::now(), held }
     }
 
     /// Waits for the outcome.
-    pub(crate) async fn answered(self, shared: &Shared) -> Answered<'a> {
+    pub(crate) async fn answered(self, publisher: &Publisher) -> Answered<H> {
         let outcomes = match self.rest {
             Rest::Nothing => Outcomes::Accepted(eventrelay_ingest::Receipts::new()),
             Rest::Refused(refusal) => Outcomes::Refused(refusal),
-            Rest::Submitted(submitted) => match shared.publisher.outcome(submitted).await {
+            Rest::Submitted(submitted) => match publisher.outcome(submitted).await {
                 Ok(receipts) => Outcomes::Accepted(receipts),
                 // The log has taken nothing of it, for one event's fault. (`Unconfirmed` has an index too, but there
                 // the others are stored, and publishing them again could store them twice.)
                 Err(batch) if matches!(batch.error, PublishError::IdempotencyKeyReused { .. }) => {
-                    Outcomes::OneByOne(publish_one_by_one(shared, batch.events).await)
+                    Outcomes::OneByOne(publish_one_by_one(publisher, batch.events).await)
                 }
                 Err(batch) => Outcomes::Refused(Refusal::of_publishing(&batch.error)),
             },
@@ -95,27 +118,26 @@ impl<'a> Batch<'a> {
             refused: self.refused,
             outcomes,
             began: self.began,
-            _in_flight: self.in_flight,
+            held: self.held,
         }
     }
 }
 
 /// A batch of which everything is known.
-pub(crate) struct Answered<'a> {
+pub(crate) struct Answered<H> {
     payloads: usize,
     refused: Vec<(usize, Refusal)>,
     outcomes: Outcomes,
     began: Instant,
     /// Given back with this, once the answers are on their way.
-    _in_flight: Option<SemaphorePermit<'a>>,
+    held: H,
 }
 
-impl Answered<'_> {
-    /// Appends one answer for each payload, in their order, and counts them.
-    pub(crate) fn write(&self, shared: &Shared, framing: Framing, out: &mut Vec<u8>) {
+impl<H> Answered<H> {
+    /// Shows what became of each payload, in their order, with its place in the batch.
+    pub(crate) fn each(&self, mut show: impl FnMut(usize, Result<&Receipt, &Refusal>)) {
         let mut refused = self.refused.iter().peekable();
         let mut others = 0;
-        let mut accepted = 0;
         for place in 0..self.payloads {
             let outcome = match refused.next_if(|(refused, _)| *refused == place) {
                 Some((_, refusal)) => Err(refusal),
@@ -124,13 +146,18 @@ impl Answered<'_> {
                     self.outcomes.of(others - 1)
                 }
             };
-            accepted += usize::from(outcome.is_ok());
-            if let Err(refusal) = outcome {
-                shared.metrics.count_refused(refusal.code, 1);
-            }
-            framing.write_answer(outcome, out);
+            show(place, outcome);
         }
-        shared.metrics.count_batch(framing, accepted, self.began.elapsed());
+    }
+
+    /// What was given with the batch.
+    pub(crate) fn held(&self) -> &H {
+        &self.held
+    }
+
+    /// How long it took from its submission until now.
+    pub(crate) fn took(&self) -> Duration {
+        self.began.elapsed()
     }
 }
 
@@ -145,11 +172,12 @@ impl Outcomes {
 }
 
 async fn submit_opaque(
-    shared: &Shared,
+    publisher: &Publisher,
+    form: OpaqueForm<'_>,
     received: &[u8],
     places: &[Range<usize>],
 ) -> (Rest, Vec<(usize, Refusal)>) {
-    let most = shared.max_opaque_bytes();
+    let most = form.max_bytes;
     let is_good = |place: &Range<usize>| !place.is_empty() && place.len() <= most;
     let refused: Vec<_> = places
         .iter()
@@ -161,7 +189,7 @@ async fn submit_opaque(
         return (Rest::Nothing, refused);
     }
     let payloads = places.iter().filter(|place| is_good(place)).map(|place| &received[place.clone()]);
-    let rest = match shared.publisher.submit_payloads(&shared.envelope, payloads).await {
+    let rest = match publisher.submit_payloads(form.envelope, payloads).await {
         Ok(submitted) => Rest::Submitted(submitted),
         Err(error) => Rest::Refused(Refusal::of_publishing(&error)),
     };
@@ -177,18 +205,14 @@ fn refusal_of_opaque(bytes: usize, most: usize) -> Refusal {
 }
 
 async fn submit_json(
-    shared: &Shared,
-    received: &[u8],
-    places: &[Range<usize>],
+    publisher: &Publisher,
+    form: JsonForm<'_>,
+    payloads: impl ExactSizeIterator<Item = Bytes>,
 ) -> (Rest, Vec<(usize, Refusal)>) {
-    // The events' data shares this copy, so that the buffer is free for the next read.
-    let first = places.first().map_or(0, |place| place.start);
-    let end = places.last().map_or(first, |place| place.end);
-    let copy = Bytes::copy_from_slice(&received[first..end]);
-    let mut events = Vec::with_capacity(places.len());
+    let mut events = Vec::with_capacity(payloads.len());
     let mut refused = Vec::new();
-    for (index, place) in places.iter().enumerate() {
-        match event(shared, &copy.slice(place.start - first..place.end - first)) {
+    for (index, payload) in payloads.enumerate() {
+        match event(publisher, form, &payload, index) {
             Ok(event) => events.push(event),
             Err(refusal) => refused.push((index, refusal)),
         }
@@ -196,7 +220,10 @@ async fn submit_json(
     if events.is_empty() {
         return (Rest::Nothing, refused);
     }
-    let rest = match shared.publisher.submit(events).await {
+    if let Some(trace) = form.trace {
+        trace.apply(&mut events);
+    }
+    let rest = match publisher.submit(events).await {
         Ok(submitted) => Rest::Submitted(submitted),
         Err(error) => Rest::Refused(Refusal::of_publishing(&error)),
     };
@@ -204,26 +231,31 @@ async fn submit_json(
 }
 
 /// One event in our own JSON form, checked.
-fn event(shared: &Shared, payload: &Bytes) -> Result<Event, Refusal> {
+fn event(publisher: &Publisher, form: JsonForm<'_>, payload: &Bytes, index: usize) -> Result<Event, Refusal> {
     if payload.is_empty() {
         return Err(Refusal::new("empty_frame", "a frame of no bytes is no event"));
     }
-    let limits = &shared.publisher.limits().events;
-    let decoded = native::decode(payload, &shared.tenant, limits);
+    let limits = &publisher.limits().events;
+    let decoded = native::decode(payload, form.tenant, limits);
     let mut decoded = decoded.map_err(|error| Refusal::of_decoding(&error))?;
-    let event = match decoded.events.pop() {
+    let mut event = match decoded.events.pop() {
         Some(event) if !decoded.is_batch => event,
         _ => return Err(Refusal::new("not_an_object", "an event must be a JSON object")),
     };
+    if let Some(key) = form.idempotency_key
+        && event.idempotency_key.is_none()
+    {
+        event.idempotency_key = Some(batch_key::of_place(key, form.first_place + index as u64));
+    }
     event.check(limits).map_err(|invalid| Refusal::of_event(&invalid))?;
     Ok(event)
 }
 
 /// Publishes each event of a refused batch by itself, so that only those are refused that must be.
-async fn publish_one_by_one(shared: &Shared, events: Vec<Event>) -> Vec<Result<Receipt, Refusal>> {
+async fn publish_one_by_one(publisher: &Publisher, events: Vec<Event>) -> Vec<Result<Receipt, Refusal>> {
     let mut outcomes = Vec::with_capacity(events.len());
     for event in events {
-        let outcome = match shared.publisher.publish(vec![event]).await {
+        let outcome = match publisher.publish(vec![event]).await {
             Ok(receipts) => receipts
                 .first()
                 .copied()
