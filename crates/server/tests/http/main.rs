@@ -11,6 +11,8 @@ mod framing;
 mod health;
 mod http2;
 mod keys;
+mod publish_stream;
+mod publish_stream_limits;
 mod refusals;
 mod stream;
 mod support;

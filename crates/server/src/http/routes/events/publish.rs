@@ -87,7 +87,11 @@ fn decode(
     }
 }
 
-fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+/// The request's one `Content-Type`.
+///
+/// # Errors
+/// 415 when there are several, or it is no text.
+pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let first = values.next();
     if values.next().is_some() {
@@ -96,7 +100,7 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     first.map(|value| value.to_str().map_err(|_| unsupported("Content-Type must be ASCII"))).transpose()
 }
 
-fn unsupported(detail: &'static str) -> Problem {
+pub(super) fn unsupported(detail: &'static str) -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported_content_type",
