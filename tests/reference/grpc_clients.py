@@ -18,7 +18,9 @@ import uuid
 from pathlib import Path
 
 import grpc
+from google.protobuf import json_format
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -203,6 +205,21 @@ class GrpcClients(unittest.TestCase):
         service = DescriptorPool(database).FindServiceByName("eventrelay.v1.EventRelay")
         methods = {"Publish", "PublishStream", "GetEvent", "GetStatus", "Subscribe"}
         self.assertEqual(set(service.methods_by_name), methods)
+
+    def test_the_readmes_request_works_for_who_knows_the_server_alone(self):
+        # As grpcurl does it: the contract by reflection, the request as JSON.
+        readme = (CONTRACTS.parent / "README.md").read_text()
+        request, path = re.search(r"^grpcurl -plaintext -d '(.*)' 127\.0\.0\.1:50051 (\S+)$", readme, re.M).groups()
+        service, method = path.split("/")
+        pool = DescriptorPool(ProtoReflectionDescriptorDatabase(self.channel))
+        described = pool.FindServiceByName(service).methods_by_name[method]
+        call = self.channel.unary_unary(
+            f"/{path}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=GetMessageClass(described.output_type).FromString,
+        )
+        answer = call(json_format.Parse(request, GetMessageClass(described.input_type)()), timeout=DEADLINE_SECONDS)
+        self.assertEqual(len(answer.receipts), 1)
 
 
 if __name__ == "__main__":
