@@ -13,14 +13,17 @@ pub mod tls;
 
 mod accept;
 mod admission;
+mod batch_key;
 mod connection_metrics;
 mod connection_tasks;
 mod deliveries;
 mod health;
 mod limits;
 mod listen;
+mod payloads;
 mod protocol_error;
 mod receipt;
+mod request_trace;
 mod shutdown;
 
 pub use accept::{BindError, Drained};

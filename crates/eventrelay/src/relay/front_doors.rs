@@ -83,6 +83,7 @@ impl FrontDoors {
             publisher: Arc::clone(&parts.publisher),
             log: parts.log.clone(),
             api_keys: Arc::clone(&parts.api_keys),
+            subscriptions: Arc::clone(&parts.subscriptions),
             metrics: metrics.grpc,
         };
         let grpc = match config.grpc.enabled {

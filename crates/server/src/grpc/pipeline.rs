@@ -30,10 +30,10 @@ use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 
 use super::refusals::Refused;
-use super::service::{QueuedMessage, Shared, draining};
+use super::service::{Call, QueuedMessage, Shared, draining};
 use crate::auth::{Access, now_micros};
-use crate::connection_tasks::ConnectionTasks;
 use crate::quota::{InFlight, OpenStream};
+use crate::request_trace::RequestTrace;
 use crate::shutdown::Stage;
 
 /// Answers that are on their way from the pipeline to the connection.
@@ -124,20 +124,20 @@ fn cut_off() -> Refused {
 /// Starts a pipeline as one of the connection's tasks.
 ///
 /// # Errors
-/// When the tenant has as many streams as it may have.
+/// When the call is nobody's, or the tenant has as many streams as it may have.
 pub(crate) fn start<D: Dialect>(
-    shared: Arc<Shared>,
-    tasks: &ConnectionTasks,
-    access: Access,
+    call: &Call,
     dialect: D,
     input: Streaming<D::Request>,
-) -> Result<Answers<D::Response>, Refused> {
-    let place = access.quota().open_stream()?;
+) -> Result<Answers<D::Response>, Status> {
+    let access = call.access()?.clone();
+    let place = access.quota().open_stream().map_err(|exceeded| Refused::from(exceeded).into_status())?;
     let (answers, receiver) = mpsc::channel(ANSWERS_AHEAD);
     let pipeline = Pipeline {
-        stage: shared.stage.clone(),
-        shared,
+        stage: call.shared.stage.clone(),
+        shared: Arc::clone(&call.shared),
         access,
+        trace: call.trace.clone(),
         dialect,
         input,
         held_bytes: 0,
@@ -145,13 +145,15 @@ pub(crate) fn start<D: Dialect>(
         ending: None,
         _place: place,
     };
-    tasks.spawn(pipeline.run(answers));
+    call.tasks.spawn(pipeline.run(answers));
     Ok(Answers { receiver: Some(receiver), ready: VecDeque::new() })
 }
 
 struct Pipeline<D: Dialect> {
     shared: Arc<Shared>,
     access: Access,
+    /// The stream's, which events have that bring none of their own.
+    trace: Option<RequestTrace>,
     dialect: D,
     input: Streaming<D::Request>,
     stage: watch::Receiver<Stage>,
@@ -227,7 +229,12 @@ impl<D: Dialect> Pipeline<D> {
         }
         let message_bytes = request.encoded_len();
         match self.dialect.read(&self.shared, self.access.tenant(), request) {
-            Ok(batch) => Some(self.admit(batch, message_bytes)),
+            Ok(mut batch) => {
+                if let (Some(trace), Ok(events)) = (&self.trace, &mut batch.events) {
+                    trace.apply(events);
+                }
+                Some(self.admit(batch, message_bytes))
+            }
             Err(refused) => {
                 self.shared.metrics.count_refused(refused.code());
                 self.end(Some(refused.into_status()));

@@ -89,9 +89,12 @@ pub(crate) async fn serve(
     };
     let peer = state.peer();
     let metrics = shared.metrics.clone();
+    let tasks = ConnectionTasks::default();
+    let _ending = tasks.ending();
+    let streams = tasks.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (shared, state) = (Arc::clone(&shared), Arc::clone(&state));
-        async move { Ok::<_, Infallible>(answer(&shared, &state, request).await) }
+        let (shared, state, tasks) = (Arc::clone(&shared), Arc::clone(&state), tasks.clone());
+        async move { Ok::<_, Infallible>(answer(&shared, &state, &tasks, request).await) }
     });
     let io = TokioIo::new(gate);
     let ended = match protocol {
@@ -100,9 +103,7 @@ pub(crate) async fn serve(
             drive(connection, http1::Connection::graceful_shutdown, shutdown).await
         }
         Ok(Some(Protocol::Http2)) => {
-            let streams = ConnectionTasks::default();
-            let _ending = streams.ending();
-            let connection = pin!(protocols.http2(streams.clone()).serve_connection(io, service));
+            let connection = pin!(protocols.http2(streams).serve_connection(io, service));
             drive(connection, http2::Connection::graceful_shutdown, shutdown).await
         }
         Ok(None) => Ok(()),

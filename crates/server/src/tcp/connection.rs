@@ -11,10 +11,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use super::end::End;
-use super::framing::Framing;
 use super::reader::Reader;
 use super::service::Shared;
-use super::writer;
+use super::writer::Writer;
+use crate::payloads::answering;
+use crate::payloads::framing::Framing;
 use crate::shutdown::Stage;
 use crate::tls::{Stream, say_goodbye};
 
@@ -51,7 +52,8 @@ async fn exchange(
     let (sender, batches) = mpsc::channel(BATCHES_IN_FLIGHT);
     let reader = Reader::new(shared, framing, read_half, &in_flight, sender, stage);
     let mut reading = pin!(reader.run());
-    let mut answering = pin!(writer::answer(shared, framing, write_half, batches));
+    let writer = Writer::new(shared, framing, write_half);
+    let mut answering = pin!(answering::answer(&shared.publisher, batches, writer));
     tokio::select! {
         biased;
         // It outlasts the other half, unless it fails.

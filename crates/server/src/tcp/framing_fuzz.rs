@@ -8,8 +8,8 @@ use eventrelay_fuzz::{Target, cuts, fuzz};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::framing::{Framing, Next};
 use super::receive_buffer::ReceiveBuffer;
+use crate::payloads::framing::{Framing, Next};
 
 const MAX_BYTES: usize = 40_000;
 /// What buffers may have together, beyond that: enough for one.

@@ -8,7 +8,6 @@ use eventrelay_ingest::Publisher;
 use tokio::sync::watch;
 
 use super::connection::serve;
-use super::framing::Framing;
 use super::metrics::TcpMetrics;
 use super::options::TcpOptions;
 use super::service::Shared;
@@ -17,6 +16,7 @@ use crate::admission::Admission;
 use crate::auth::ApiKeys;
 use crate::connection_metrics::ConnectionMetrics;
 use crate::listen::Listen;
+use crate::payloads::framing::Framing;
 use crate::shutdown::Stage;
 use crate::tls::{self, Certificates, Stream};
 

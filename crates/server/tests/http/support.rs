@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::api_keys::{self, Admittance};
 
 /// Longer than anything that a test waits for; reached only when the server hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Subscriptions that are whatever a test says.
 #[derive(Default)]
@@ -247,6 +247,23 @@ impl Client {
         }
     }
 
+    /// Reads so many bytes.
+    pub(crate) async fn read_exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.received.len() < count {
+            assert!(self.fill().await > 0, "the connection ended within its answer");
+        }
+        self.received.drain(..count).collect()
+    }
+
+    /// Both directions, to be used at once.
+    pub(crate) fn split(&mut self) -> (ReceivingHalf<'_>, SendingHalf<'_>) {
+        let (reading, writing) = self.socket.split();
+        (
+            ReceivingHalf { socket: reading, received: std::mem::take(&mut self.received) },
+            SendingHalf(writing),
+        )
+    }
+
     /// Reads until the server closes or a chunked answer ends.
     pub(crate) async fn until_closed_or_chunk_end(&mut self) -> Vec<u8> {
         while !self.received.ends_with(b"0\r\n\r\n") && self.fill().await > 0 {}
@@ -266,6 +283,33 @@ impl Client {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
             Err(error) => panic!("{error}"),
         }
+    }
+}
+
+/// What a client receives.
+pub(crate) struct ReceivingHalf<'a> {
+    socket: tokio::net::tcp::ReadHalf<'a>,
+    received: Vec<u8>,
+}
+
+impl ReceivingHalf<'_> {
+    /// Reads until a chunked answer ends.
+    pub(crate) async fn until_chunk_end(&mut self) -> Vec<u8> {
+        while !self.received.ends_with(b"0\r\n\r\n") {
+            let read = self.socket.read_buf(&mut self.received);
+            let count = tokio::time::timeout(PATIENCE, read).await.expect("an answer").unwrap();
+            assert!(count > 0, "the connection ended within its answer");
+        }
+        std::mem::take(&mut self.received)
+    }
+}
+
+/// What a client sends.
+pub(crate) struct SendingHalf<'a>(tokio::net::tcp::WriteHalf<'a>);
+
+impl SendingHalf<'_> {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 }
 

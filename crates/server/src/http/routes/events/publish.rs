@@ -20,13 +20,13 @@ use http::{HeaderMap, Response, StatusCode};
 use super::idempotency_key;
 use super::receipts;
 use super::refusals;
-use super::trace;
 use crate::auth::Access;
 use crate::http::body::Body;
 use crate::http::decompress::Encoding;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
 use crate::http::upload::Upload;
+use crate::request_trace::RequestTrace;
 
 /// Publishes what the request carries.
 ///
@@ -56,9 +56,11 @@ pub(crate) async fn publish(
     if let Some(key) = key {
         idempotency_key::apply(key, &mut events, is_batch)?;
     }
-    trace::apply(&parts.headers, &mut events);
     let admitted = access.quota().admit_events(events.len(), received.bytes.len());
     let _in_flight = admitted.map_err(|exceeded| Problem::quota(&exceeded))?;
+    if let Some(trace) = RequestTrace::of(&parts.headers) {
+        trace.apply(&mut events);
+    }
     let receipts = shared.publisher.publish(events).await.map_err(|error| refusals::of_publishing(&error))?;
     let mut response = Response::new(Body::full(receipts::render(&receipts, is_batch)));
     *response.status_mut() = StatusCode::CREATED;
@@ -87,7 +89,11 @@ fn decode(
     }
 }
 
-fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+/// The request's one `Content-Type`.
+///
+/// # Errors
+/// 415 when there are several, or it is no text.
+pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let first = values.next();
     if values.next().is_some() {
@@ -96,7 +102,7 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     first.map(|value| value.to_str().map_err(|_| unsupported("Content-Type must be ASCII"))).transpose()
 }
 
-fn unsupported(detail: &'static str) -> Problem {
+pub(super) fn unsupported(detail: &'static str) -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported_content_type",

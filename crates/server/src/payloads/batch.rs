@@ -4,22 +4,19 @@
 //! the others are submitted, and where the log finds a reused key the batch is published again one by one.
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use eventrelay_event::{Event, Tenant, native};
-use eventrelay_ingest::{PublishError, Receipt, Submitted};
-use tokio::sync::SemaphorePermit;
+use eventrelay_event::{Envelope, Event, Tenant, native};
+use eventrelay_ingest::{PublishError, Publisher, Receipt, Submitted};
 
-use super::framing::Framing;
-use super::options::Decode;
 use super::refusal::Refusal;
-use super::service::Shared;
-use super::session::Session;
-use crate::quota::{Exceeded, InFlight};
+use crate::batch_key;
+use crate::quota::{Exceeded, InFlight, TenantQuota};
+use crate::request_trace::RequestTrace;
 
 /// Payloads on their way into the log, in the order in which they came.
-pub(crate) struct Batch<'a> {
+pub(crate) struct Batch<H> {
     /// How many payloads it has.
     payloads: usize,
     /// Those that were refused for their own fault, by their place.
@@ -27,15 +24,33 @@ pub(crate) struct Batch<'a> {
     /// All the others.
     rest: Rest,
     began: Instant,
-    /// Its share of what may be in flight on the connection.
-    in_flight: Option<SemaphorePermit<'a>>,
+    /// What is kept until its answers are on their way, such as its share of what may be in flight.
+    held: H,
+}
+
+/// What payloads that are nobody's to look into become.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpaqueForm<'a> {
+    pub(crate) envelope: &'a Envelope,
+    /// The most bytes of a payload.
+    pub(crate) max_bytes: usize,
+}
+
+/// What events in our own JSON form get beside what they bring.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JsonForm<'a> {
+    pub(crate) tenant: &'a Tenant,
+    /// For events that have no trace of their own.
+    pub(crate) trace: Option<&'a RequestTrace>,
+    /// For events that have no idempotency key of their own, which get it with their place.
+    pub(crate) idempotency_key: Option<&'a str>,
+    /// The place of the first event.
+    pub(crate) first_place: u64,
 }
 
 enum Rest {
     /// With their share of what their tenant may have in flight.
     Submitted(Submitted, InFlight),
-    /// The one payload was a good login.
-    LoggedIn(Tenant),
     Refused(Refusal),
     Nothing,
 }
@@ -50,110 +65,94 @@ enum Outcomes {
     OneByOne(Vec<Result<Receipt, Refusal>>),
 }
 
-impl<'a> Batch<'a> {
-    /// Submits the payloads at these places of `received`. Waits for room in the log's queue, not for the disk.
-    pub(crate) async fn submit(
-        shared: &Shared,
-        session: &Session,
-        framing: Framing,
+impl<H> Batch<H> {
+    /// Submits opaque payloads at these places of `received`. Waits for room in the log's queue, not for the disk.
+    pub(crate) async fn submit_opaque(
+        publisher: &Publisher,
+        form: OpaqueForm<'_>,
+        quota: &TenantQuota,
         received: &[u8],
         places: &[Range<usize>],
-        in_flight: SemaphorePermit<'a>,
+        held: H,
     ) -> Self {
         let began = Instant::now();
-        let (rest, refused) = match (admit(session, places), framing, shared.options.decode) {
-            (Err(exceeded), _, _) => (Rest::Refused(Refusal::of_quota(&exceeded)), Vec::new()),
-            (Ok(admitted), Framing::Frames, Decode::Opaque) => {
-                submit_opaque(shared, session, received, places, admitted).await
-            }
-            (Ok(admitted), Framing::Frames, Decode::Json) | (Ok(admitted), Framing::Lines, _) => {
-                submit_json(shared, session, received, places, admitted).await
-            }
+        let (rest, refused) = match admit(quota, places) {
+            Ok(admitted) => submit_opaque(publisher, form, received, places, admitted).await,
+            Err(exceeded) => return Self::refused(places.len(), Refusal::of_quota(&exceeded), held),
         };
-        Self { payloads: places.len(), refused, rest, began, in_flight: Some(in_flight) }
+        Self { payloads: places.len(), refused, rest, began, held }
     }
 
-    /// One payload that is refused, and not even read to its end.
-    pub(crate) fn refusal(refusal: Refusal) -> Self {
-        Self {
-            payloads: 1,
-            refused: vec![(0, refusal)],
-            rest: Rest::Nothing,
-            began: Instant::now(),
-            in_flight: None,
-        }
+    /// Submits events in JSON at these places, which count from `base` bytes before `received`. The events' data shares
+    /// the memory. Waits for room in the log's queue, not for the disk.
+    pub(crate) async fn submit_json(
+        publisher: &Publisher,
+        form: JsonForm<'_>,
+        quota: &TenantQuota,
+        received: &Bytes,
+        base: usize,
+        places: &[Range<usize>],
+        held: H,
+    ) -> Self {
+        let began = Instant::now();
+        let payloads = places.iter().map(|place| received.slice(place.start - base..place.end - base));
+        let (rest, refused) = match admit(quota, places) {
+            Ok(admitted) => submit_json(publisher, form, payloads, admitted).await,
+            Err(exceeded) => return Self::refused(places.len(), Refusal::of_quota(&exceeded), held),
+        };
+        Self { payloads: places.len(), refused, rest, began, held }
     }
 
-    /// A payload that was a good login.
-    pub(crate) fn login(tenant: Tenant) -> Self {
-        Self {
-            payloads: 1,
-            refused: Vec::new(),
-            rest: Rest::LoggedIn(tenant),
-            began: Instant::now(),
-            in_flight: None,
-        }
+    /// Payloads that are all refused, for one reason.
+    pub(crate) fn refused(payloads: usize, refusal: Refusal, held: H) -> Self {
+        Self { payloads, refused: Vec::new(), rest: Rest::Refused(refusal), began: Instant::now(), held }
+    }
+
+    /// Something that is answered in its turn, and has no payloads.
+    pub(crate) fn nothing(held: H) -> Self {
+        Self { payloads: 0, refused: Vec::new(), rest: Rest::Nothing, began: Instant::now(), held }
     }
 
     /// Waits for the outcome.
-    pub(crate) async fn answered(self, shared: &Shared) -> Answered<'a> {
+    pub(crate) async fn answered(self, publisher: &Publisher) -> Answered<H> {
         let outcomes = match self.rest {
-            Rest::LoggedIn(tenant) => return Answered::LoggedIn(tenant),
             Rest::Nothing => Outcomes::Accepted(eventrelay_ingest::Receipts::new()),
             Rest::Refused(refusal) => Outcomes::Refused(refusal),
-            Rest::Submitted(submitted, _in_flight) => match shared.publisher.outcome(submitted).await {
+            Rest::Submitted(submitted, _in_flight) => match publisher.outcome(submitted).await {
                 Ok(receipts) => Outcomes::Accepted(receipts),
                 // The log has taken nothing of it, for one event's fault. (`Unconfirmed` has an index too, but there
                 // the others are stored, and publishing them again could store them twice.)
                 Err(batch) if matches!(batch.error, PublishError::IdempotencyKeyReused { .. }) => {
-                    Outcomes::OneByOne(publish_one_by_one(shared, batch.events).await)
+                    Outcomes::OneByOne(publish_one_by_one(publisher, batch.events).await)
                 }
                 Err(batch) => Outcomes::Refused(Refusal::of_publishing(&batch.error)),
             },
         };
-        Answered::Payloads(AnsweredPayloads {
+        Answered {
             payloads: self.payloads,
             refused: self.refused,
             outcomes,
             began: self.began,
-            _in_flight: self.in_flight,
-        })
+            held: self.held,
+        }
     }
 }
 
 /// A batch of which everything is known.
-pub(crate) enum Answered<'a> {
-    /// It was a good login.
-    LoggedIn(Tenant),
-    /// It was to be published.
-    Payloads(AnsweredPayloads<'a>),
-}
-
-/// What became of payloads.
-pub(crate) struct AnsweredPayloads<'a> {
+pub(crate) struct Answered<H> {
     payloads: usize,
     refused: Vec<(usize, Refusal)>,
     outcomes: Outcomes,
     began: Instant,
     /// Given back with this, once the answers are on their way.
-    _in_flight: Option<SemaphorePermit<'a>>,
+    held: H,
 }
 
-impl Answered<'_> {
-    /// Appends one answer for each payload, in their order, and counts them.
-    pub(crate) fn write(&self, shared: &Shared, framing: Framing, out: &mut Vec<u8>) {
-        match self {
-            Self::LoggedIn(tenant) => framing.write_logged_in(tenant, out),
-            Self::Payloads(payloads) => payloads.write(shared, framing, out),
-        }
-    }
-}
-
-impl AnsweredPayloads<'_> {
-    fn write(&self, shared: &Shared, framing: Framing, out: &mut Vec<u8>) {
+impl<H> Answered<H> {
+    /// Shows what became of each payload, in their order, with its place in the batch.
+    pub(crate) fn each(&self, mut show: impl FnMut(usize, Result<&Receipt, &Refusal>)) {
         let mut refused = self.refused.iter().peekable();
         let mut others = 0;
-        let mut accepted = 0;
         for place in 0..self.payloads {
             let outcome = match refused.next_if(|(refused, _)| *refused == place) {
                 Some((_, refusal)) => Err(refusal),
@@ -162,13 +161,18 @@ impl AnsweredPayloads<'_> {
                     self.outcomes.of(others - 1)
                 }
             };
-            accepted += usize::from(outcome.is_ok());
-            if let Err(refusal) = outcome {
-                shared.metrics.count_refused(refusal.code, 1);
-            }
-            framing.write_answer(outcome, out);
+            show(place, outcome);
         }
-        shared.metrics.count_batch(framing, accepted, self.began.elapsed());
+    }
+
+    /// What was given with the batch.
+    pub(crate) fn held(&self) -> &H {
+        &self.held
+    }
+
+    /// How long it took from its submission until now.
+    pub(crate) fn took(&self) -> Duration {
+        self.began.elapsed()
     }
 }
 
@@ -182,21 +186,20 @@ impl Outcomes {
     }
 }
 
-/// Whether the tenant may have so much.
-fn admit(session: &Session, places: &[Range<usize>]) -> Result<InFlight, Exceeded> {
-    let quota = session.access.quota();
+/// Whether the tenant may have so much now.
+fn admit(quota: &TenantQuota, places: &[Range<usize>]) -> Result<InFlight, Exceeded> {
     quota.admit_requests(places.len())?;
     quota.admit_events(places.len(), places.iter().map(Range::len).sum())
 }
 
 async fn submit_opaque(
-    shared: &Shared,
-    session: &Session,
+    publisher: &Publisher,
+    form: OpaqueForm<'_>,
     received: &[u8],
     places: &[Range<usize>],
     admitted: InFlight,
 ) -> (Rest, Vec<(usize, Refusal)>) {
-    let most = session.max_opaque_bytes;
+    let most = form.max_bytes;
     let is_good = |place: &Range<usize>| !place.is_empty() && place.len() <= most;
     let refused: Vec<_> = places
         .iter()
@@ -208,7 +211,7 @@ async fn submit_opaque(
         return (Rest::Nothing, refused);
     }
     let payloads = places.iter().filter(|place| is_good(place)).map(|place| &received[place.clone()]);
-    let rest = match shared.publisher.submit_payloads(&session.envelope, payloads).await {
+    let rest = match publisher.submit_payloads(form.envelope, payloads).await {
         Ok(submitted) => Rest::Submitted(submitted, admitted),
         Err(error) => Rest::Refused(Refusal::of_publishing(&error)),
     };
@@ -224,20 +227,15 @@ fn refusal_of_opaque(bytes: usize, most: usize) -> Refusal {
 }
 
 async fn submit_json(
-    shared: &Shared,
-    session: &Session,
-    received: &[u8],
-    places: &[Range<usize>],
+    publisher: &Publisher,
+    form: JsonForm<'_>,
+    payloads: impl ExactSizeIterator<Item = Bytes>,
     admitted: InFlight,
 ) -> (Rest, Vec<(usize, Refusal)>) {
-    // The events' data shares this copy, so that the buffer is free for the next read.
-    let first = places.first().map_or(0, |place| place.start);
-    let end = places.last().map_or(first, |place| place.end);
-    let copy = Bytes::copy_from_slice(&received[first..end]);
-    let mut events = Vec::with_capacity(places.len());
+    let mut events = Vec::with_capacity(payloads.len());
     let mut refused = Vec::new();
-    for (index, place) in places.iter().enumerate() {
-        match event(shared, session.tenant(), &copy.slice(place.start - first..place.end - first)) {
+    for (index, payload) in payloads.enumerate() {
+        match event(publisher, form, &payload, index) {
             Ok(event) => events.push(event),
             Err(refusal) => refused.push((index, refusal)),
         }
@@ -245,7 +243,10 @@ async fn submit_json(
     if events.is_empty() {
         return (Rest::Nothing, refused);
     }
-    let rest = match shared.publisher.submit(events).await {
+    if let Some(trace) = form.trace {
+        trace.apply(&mut events);
+    }
+    let rest = match publisher.submit(events).await {
         Ok(submitted) => Rest::Submitted(submitted, admitted),
         Err(error) => Rest::Refused(Refusal::of_publishing(&error)),
     };
@@ -253,26 +254,31 @@ async fn submit_json(
 }
 
 /// One event in our own JSON form, checked.
-fn event(shared: &Shared, tenant: &Tenant, payload: &Bytes) -> Result<Event, Refusal> {
+fn event(publisher: &Publisher, form: JsonForm<'_>, payload: &Bytes, index: usize) -> Result<Event, Refusal> {
     if payload.is_empty() {
         return Err(Refusal::new("empty_frame", "a frame of no bytes is no event"));
     }
-    let limits = &shared.publisher.limits().events;
-    let decoded = native::decode(payload, tenant, limits);
+    let limits = &publisher.limits().events;
+    let decoded = native::decode(payload, form.tenant, limits);
     let mut decoded = decoded.map_err(|error| Refusal::of_decoding(&error))?;
-    let event = match decoded.events.pop() {
+    let mut event = match decoded.events.pop() {
         Some(event) if !decoded.is_batch => event,
         _ => return Err(Refusal::new("not_an_object", "an event must be a JSON object")),
     };
+    if let Some(key) = form.idempotency_key
+        && event.idempotency_key.is_none()
+    {
+        event.idempotency_key = Some(batch_key::of_place(key, form.first_place + index as u64));
+    }
     event.check(limits).map_err(|invalid| Refusal::of_event(&invalid))?;
     Ok(event)
 }
 
 /// Publishes each event of a refused batch by itself, so that only those are refused that must be.
-async fn publish_one_by_one(shared: &Shared, events: Vec<Event>) -> Vec<Result<Receipt, Refusal>> {
+async fn publish_one_by_one(publisher: &Publisher, events: Vec<Event>) -> Vec<Result<Receipt, Refusal>> {
     let mut outcomes = Vec::with_capacity(events.len());
     for event in events {
-        let outcome = match shared.publisher.publish(vec![event]).await {
+        let outcome = match publisher.publish(vec![event]).await {
             Ok(receipts) => receipts
                 .first()
                 .copied()
