@@ -128,7 +128,10 @@ impl TelemetryOptions {
             Some(authority) if authority.as_str().contains('@') => {
                 return Err(refused("must have no user and password; set telemetry.otlp_headers"));
             }
-            Some(authority) if !authority.host().is_empty() => {}
+            // What follows the host must be a port.
+            Some(authority)
+                if !authority.host().is_empty()
+                    && (authority.host() == authority.as_str() || authority.port().is_some()) => {}
             _ => return Err(refused(expected)),
         }
         let given = parts.path_and_query.take().unwrap_or_else(|| PathAndQuery::from_static("/"));
