@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use eventrelay_event::{Event, Tenant, native};
 use eventrelay_ingest::{PublishError, Receipt, Submitted};
+use eventrelay_telemetry::{Door, PublishSpans};
 use tokio::sync::SemaphorePermit;
 
 use super::framing::Framing;
@@ -26,6 +27,8 @@ pub(crate) struct Batch<'a> {
     refused: Vec<(usize, Refusal)>,
     /// All the others.
     rest: Rest,
+    /// The spans of those that are part of a trace which is recorded, by their place.
+    spans: Vec<(usize, PublishSpans)>,
     began: Instant,
     /// Its share of what may be in flight on the connection.
     in_flight: Option<SemaphorePermit<'a>>,
@@ -61,16 +64,17 @@ impl<'a> Batch<'a> {
         in_flight: SemaphorePermit<'a>,
     ) -> Self {
         let began = Instant::now();
+        let mut spans = Vec::new();
         let (rest, refused) = match (admit(session, places), framing, shared.options.decode) {
             (Err(exceeded), _, _) => (Rest::Refused(Refusal::of_quota(&exceeded)), Vec::new()),
             (Ok(admitted), Framing::Frames, Decode::Opaque) => {
                 submit_opaque(shared, session, received, places, admitted).await
             }
             (Ok(admitted), Framing::Frames, Decode::Json) | (Ok(admitted), Framing::Lines, _) => {
-                submit_json(shared, session, received, places, admitted).await
+                submit_json(shared, session, received, places, admitted, &mut spans).await
             }
         };
-        Self { payloads: places.len(), refused, rest, began, in_flight: Some(in_flight) }
+        Self { payloads: places.len(), refused, rest, spans, began, in_flight: Some(in_flight) }
     }
 
     /// One payload that is refused, and not even read to its end.
@@ -79,6 +83,7 @@ impl<'a> Batch<'a> {
             payloads: 1,
             refused: vec![(0, refusal)],
             rest: Rest::Nothing,
+            spans: Vec::new(),
             began: Instant::now(),
             in_flight: None,
         }
@@ -90,6 +95,7 @@ impl<'a> Batch<'a> {
             payloads: 1,
             refused: Vec::new(),
             rest: Rest::LoggedIn(tenant),
+            spans: Vec::new(),
             began: Instant::now(),
             in_flight: None,
         }
@@ -111,13 +117,17 @@ impl<'a> Batch<'a> {
                 Err(batch) => Outcomes::Refused(Refusal::of_publishing(&batch.error)),
             },
         };
-        Answered::Payloads(AnsweredPayloads {
+        let answered = AnsweredPayloads {
             payloads: self.payloads,
             refused: self.refused,
             outcomes,
             began: self.began,
             _in_flight: self.in_flight,
-        })
+        };
+        if !self.spans.is_empty() {
+            answered.end(self.spans);
+        }
+        Answered::Payloads(answered)
     }
 }
 
@@ -150,18 +160,33 @@ impl Answered<'_> {
 }
 
 impl AnsweredPayloads<'_> {
-    fn write(&self, shared: &Shared, framing: Framing, out: &mut Vec<u8>) {
+    /// What became of each payload, in their order.
+    fn outcomes(&self) -> impl Iterator<Item = Result<&Receipt, &Refusal>> {
         let mut refused = self.refused.iter().peekable();
         let mut others = 0;
+        (0..self.payloads).map(move |place| match refused.next_if(|(refused, _)| *refused == place) {
+            Some((_, refusal)) => Err(refusal),
+            None => {
+                others += 1;
+                self.outcomes.of(others - 1)
+            }
+        })
+    }
+
+    fn end(&self, spans: Vec<(usize, PublishSpans)>) {
+        let mut spans = spans.into_iter().peekable();
+        for (place, outcome) in self.outcomes().enumerate() {
+            match (spans.next_if(|(traced, _)| *traced == place), outcome) {
+                (Some((_, spans)), Ok(_)) => spans.accepted(),
+                (Some((_, spans)), Err(refusal)) => spans.refused(refusal.code, &refusal.detail),
+                (None, _) => {}
+            }
+        }
+    }
+
+    fn write(&self, shared: &Shared, framing: Framing, out: &mut Vec<u8>) {
         let mut accepted = 0;
-        for place in 0..self.payloads {
-            let outcome = match refused.next_if(|(refused, _)| *refused == place) {
-                Some((_, refusal)) => Err(refusal),
-                None => {
-                    others += 1;
-                    self.outcomes.of(others - 1)
-                }
-            };
+        for outcome in self.outcomes() {
             accepted += usize::from(outcome.is_ok());
             if let Err(refusal) = outcome {
                 shared.metrics.count_refused(refusal.code, 1);
@@ -229,6 +254,7 @@ async fn submit_json(
     received: &[u8],
     places: &[Range<usize>],
     admitted: InFlight,
+    spans: &mut Vec<(usize, PublishSpans)>,
 ) -> (Rest, Vec<(usize, Refusal)>) {
     // The events' data shares this copy, so that the buffer is free for the next read.
     let first = places.first().map_or(0, |place| place.start);
@@ -238,7 +264,14 @@ async fn submit_json(
     let mut refused = Vec::new();
     for (index, place) in places.iter().enumerate() {
         match event(shared, session.tenant(), &copy.slice(place.start - first..place.end - first)) {
-            Ok(event) => events.push(event),
+            Ok(event) => {
+                let mut traced = shared.publisher.spans().publish(Door::Tcp, session.tenant());
+                traced.events(std::slice::from_ref(&event));
+                if traced.is_traced() {
+                    spans.push((index, traced));
+                }
+                events.push(event);
+            }
             Err(refusal) => refused.push((index, refusal)),
         }
     }

@@ -13,6 +13,7 @@
 
 use bytes::Bytes;
 use eventrelay_event::{ContentKind, DecodeEventsError, DecodedEvents, cloudevents, native};
+use eventrelay_telemetry::{Door, PublishSpans};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
@@ -38,6 +39,23 @@ pub(crate) async fn publish(
     parts: &Parts,
     upload: &mut Upload<'_>,
 ) -> Result<Response<Body>, Problem> {
+    let mut spans = shared.publisher.spans().publish(Door::Http, access.tenant());
+    spans.caller(trace::of(&parts.headers));
+    let published = decode_and_store(shared, access, parts, upload, &mut spans).await;
+    match &published {
+        Ok(_) => spans.accepted(),
+        Err(problem) => spans.refused(problem.code(), problem.words()),
+    }
+    published
+}
+
+async fn decode_and_store(
+    shared: &Shared,
+    access: &Access,
+    parts: &Parts,
+    upload: &mut Upload<'_>,
+    spans: &mut PublishSpans,
+) -> Result<Response<Body>, Problem> {
     // What the head alone refuses is refused before the body is read.
     let key = idempotency_key::of(&parts.headers)?;
     let encoding = Encoding::of(&parts.headers)?;
@@ -56,7 +74,10 @@ pub(crate) async fn publish(
     if let Some(key) = key {
         idempotency_key::apply(key, &mut events, is_batch)?;
     }
-    trace::apply(&parts.headers, &mut events);
+    if let Some(trace) = trace::of(&parts.headers) {
+        events.iter_mut().for_each(|event| trace.apply(event));
+    }
+    spans.events(&events);
     let admitted = access.quota().admit_events(events.len(), received.bytes.len());
     let _in_flight = admitted.map_err(|exceeded| Problem::quota(&exceeded))?;
     let receipts = shared.publisher.publish(events).await.map_err(|error| refusals::of_publishing(&error))?;
