@@ -13,7 +13,9 @@ use bytes::Bytes;
 use eventrelay_event::StoredEvent;
 use eventrelay_log::{ReadError, Record};
 use eventrelay_sinks::{Attempt, Delivery, Sink};
+use eventrelay_telemetry::DeliveryTracer;
 
+use crate::call_spans::CallSpans;
 use crate::event_log::EventLog;
 
 /// What a call is to do.
@@ -70,13 +72,20 @@ impl Call {
         sink: Arc<dyn Sink>,
         log: Arc<dyn EventLog>,
         timeout: Duration,
+        tracer: DeliveryTracer,
     ) -> Finished {
-        let (deliveries, unloaded) = match self.work {
+        let (mut deliveries, unloaded) = match self.work {
             Work::Deliver(deliveries) => (deliveries, Vec::new()),
             Work::LoadAndDeliver(places) => load_all(&log, places).await,
         };
-        let answer =
-            if deliveries.is_empty() { None } else { Some(deliver(sink, &deliveries, timeout).await) };
+        let answer = if deliveries.is_empty() {
+            None
+        } else {
+            let spans = CallSpans::begin(&tracer, &mut deliveries);
+            let answer = deliver(sink, &deliveries, timeout).await;
+            spans.end(&answer);
+            Some(answer)
+        };
         Finished { deliveries, answer, unloaded, probe: self.probe, retry: self.retry }
     }
 
@@ -106,7 +115,7 @@ async fn load_all(
     let mut unloaded = Vec::new();
     for (offset, attempt) in places {
         match load(log, offset).await {
-            Ok(event) => deliveries.push(Delivery { event, attempt }),
+            Ok(event) => deliveries.push(Delivery { event, attempt, span: None }),
             Err(error) => unloaded.push((offset, attempt, error)),
         }
     }

@@ -93,6 +93,7 @@ fn exit_of(error: &StartError) -> Exit {
         StartError::Subscriptions(_)
         | StartError::Sink { .. }
         | StartError::BootstrapKey { .. }
+        | StartError::Telemetry(_)
         | StartError::FrontDoor(BindError::Options(_) | BindError::Tls(_)) => Exit::Usage,
         StartError::FrontDoor(BindError::Listen { .. }) => Exit::CannotListen,
         StartError::FrontDoor(BindError::Contracts { .. })

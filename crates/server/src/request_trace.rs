@@ -23,10 +23,14 @@ impl RequestTrace {
         })
     }
 
+    /// The trace itself.
+    pub(crate) fn context(&self) -> TraceContext<'_> {
+        TraceContext { traceparent: &self.traceparent, tracestate: self.tracestate.as_deref() }
+    }
+
     /// Gives the trace to the events that have none of their own.
     pub(crate) fn apply(&self, events: &mut [Event]) {
-        let context = TraceContext { traceparent: &self.traceparent, tracestate: self.tracestate.as_deref() };
-        events.iter_mut().for_each(|event| context.apply(event));
+        events.iter_mut().for_each(|event| self.context().apply(event));
     }
 }
 

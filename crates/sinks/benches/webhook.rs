@@ -86,6 +86,7 @@ fn delivery() -> Delivery {
     Delivery {
         event: StoredEvent::decode(7, 1_769_860_800_000_123, Bytes::from(record)).unwrap(),
         attempt: 1,
+        span: None,
     }
 }
 

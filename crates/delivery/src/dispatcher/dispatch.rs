@@ -88,6 +88,7 @@ impl Dispatcher {
             Arc::clone(&self.sink),
             Arc::clone(self.reader.log()),
             timeout,
+            self.tracer.clone(),
         )));
     }
 
@@ -237,7 +238,7 @@ impl Dispatcher {
             }
             Admission::Go => {
                 self.reader.take();
-                Some(Verdict::Deliver(Delivery { event, attempt: 1 }))
+                Some(Verdict::Deliver(Delivery { event, attempt: 1, span: None }))
             }
         }
     }

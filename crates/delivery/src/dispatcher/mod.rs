@@ -27,6 +27,7 @@ use std::time::Duration;
 use eventrelay_log::ReadError;
 use eventrelay_sinks::{BatchLimit, BoxFuture, Sink};
 use eventrelay_state::{Lifecycle, Order, Position, Progress, StateError, Subscription, SubscriptionRecord};
+use eventrelay_telemetry::DeliveryTracer;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rand::SeedableRng;
@@ -88,6 +89,7 @@ pub(crate) struct Parts {
 pub(crate) struct Dispatcher {
     spec: Subscription,
     sink: Arc<dyn Sink>,
+    tracer: DeliveryTracer,
     limit: BatchLimit,
     most_calls: usize,
     clock: Clock,
@@ -129,6 +131,7 @@ impl Dispatcher {
             (spec.order == Order::ByKey).then(|| KeyGate::new(max_retrying.max(WAITING_FOR_KEY_LIMIT)));
         let needed = needed_offset(&position);
         let interval = options.checkpoint_interval;
+        let tracer = options.spans.deliveries(&spec.tenant, &spec.name, sink.kind());
         let checkpointer = Checkpointer::new(store, id, interval, &position.progress, needed);
         let mut dispatcher = Self {
             limit: batch_limit(&spec, sink.batch_limit()),
@@ -154,6 +157,7 @@ impl Dispatcher {
             starved: false,
             spec,
             sink,
+            tracer,
             stats,
             resumptions,
             directives,

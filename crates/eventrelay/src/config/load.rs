@@ -8,7 +8,7 @@ use figment::value::{Dict, Map};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::Serialize;
 
-use super::{Config, unknown, validate};
+use super::{Config, standard_environment, unknown, validate};
 
 /// The prefix of the environment variables that are configuration.
 const ENVIRONMENT_PREFIX: &str = "EVENTRELAY_";
@@ -141,6 +141,7 @@ pub(super) struct Layer {
 pub(super) enum Origin {
     File(PathBuf),
     Environment,
+    StandardEnvironment,
     CommandLine,
 }
 
@@ -151,6 +152,9 @@ impl Origin {
             Self::File(path) => path.display().to_string(),
             Self::Environment => {
                 format!("environment variable {ENVIRONMENT_PREFIX}{}", key.replace('.', "__").to_uppercase())
+            }
+            Self::StandardEnvironment => {
+                format!("environment variable {}", standard_environment::variable_of(key))
             }
             Self::CommandLine => "the command line".to_owned(),
         }
@@ -187,6 +191,7 @@ fn layers(sources: &Sources) -> Result<Vec<Layer>, Problem> {
         let values = Toml::from_str::<Dict>(&text);
         layers.insert(0, layer(Origin::File(path), values)?);
     }
+    layers.insert(0, standard_environment::layer(|name| std::env::var(name).ok())?);
     Ok(layers)
 }
 

@@ -11,6 +11,7 @@ pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
     log(config, &mut problems);
     publish(config, &mut problems);
     front_doors(config, &mut problems);
+    telemetry(config, &mut problems);
     logging(config, &mut problems);
     subscriptions(config, &mut problems);
     problems
@@ -157,6 +158,12 @@ fn subscriptions(config: &Config, problems: &mut Problems) {
         if !names.insert((&subscription.tenant, &subscription.name)) {
             refuse(problems, "subscriptions", format!("`{}` is declared twice", subscription.name));
         }
+    }
+}
+
+fn telemetry(config: &Config, problems: &mut Problems) {
+    if let Err(error) = config.telemetry.validate() {
+        refuse(problems, &format!("telemetry.{}", error.name), error.why);
     }
 }
 

@@ -6,9 +6,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
+pub(crate) mod collector;
 pub(crate) mod connection;
 pub(crate) mod http;
 pub(crate) mod poll;
+pub(crate) mod protobuf;
 pub(crate) mod receiver;
 
 use std::ffi::OsStr;
@@ -51,7 +53,7 @@ pub(crate) fn eventrelay(directory: &Path) -> Command {
 /// since many run at once. A test that wants TCP asks for a free port on the command line.
 pub(crate) fn forget_configuration(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("EVENTRELAY_") {
+        if ["EVENTRELAY_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use eventrelay_event::{Event, Tenant};
 use eventrelay_ingest::Receipts;
+use eventrelay_telemetry::{Door, PublishSpans};
 use futures_util::future::{Fuse, FusedFuture};
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -247,13 +248,17 @@ impl<D: Dialect> Pipeline<D> {
     fn admit(&self, batch: Batch, message_bytes: usize) -> Admitted {
         let Batch { sequence, events } = batch;
         let bytes = message_bytes + events.as_ref().map_or(1, Vec::len) * EVENT_OVERHEAD_BYTES;
+        let mut spans = self.shared.publisher.spans().publish(Door::Grpc, self.access.tenant());
+        if let Ok(events) = &events {
+            spans.events(events);
+        }
         let quota = self.access.quota();
         let events = events.and_then(|events| {
             quota.admit_requests(1)?;
             let in_flight = quota.admit_events(events.len(), message_bytes)?;
             Ok((events, in_flight))
         });
-        Admitted { sequence, events, bytes }
+        Admitted { sequence, events, bytes, spans }
     }
 
     fn end(&mut self, status: Option<Status>) {
@@ -268,6 +273,7 @@ struct Admitted {
     events: Result<(Vec<Event>, InFlight), Refused>,
     /// What it counts for.
     bytes: usize,
+    spans: PublishSpans,
 }
 
 /// A message that has its place in the log, or is refused.
@@ -275,25 +281,30 @@ struct Placed {
     sequence: u64,
     queued: Result<QueuedMessage, Refused>,
     bytes: usize,
+    spans: PublishSpans,
 }
 
 async fn queue(shared: Arc<Shared>, admitted: Admitted) -> Placed {
-    let Admitted { sequence, events, bytes } = admitted;
+    let Admitted { sequence, events, bytes, spans } = admitted;
     let queued = match events {
         Ok((events, in_flight)) => shared.queue(events, bytes, in_flight).await,
         Err(refused) => Err(refused),
     };
-    Placed { sequence, queued, bytes }
+    Placed { sequence, queued, bytes, spans }
 }
 
 async fn settle(shared: Arc<Shared>, placed: Placed) -> Answered {
-    let Placed { sequence, queued, bytes } = placed;
+    let Placed { sequence, queued, bytes, spans } = placed;
     let outcome = match queued {
         Ok(message) => shared.settle(message).await,
         Err(refused) => Err(refused),
     };
-    if let Err(refused) = &outcome {
-        shared.metrics.count_refused(refused.code());
+    match &outcome {
+        Ok(_) => spans.accepted(),
+        Err(refused) => {
+            shared.metrics.count_refused(refused.code());
+            spans.refused(refused.code(), refused.message());
+        }
     }
     Answered { sequence, outcome, bytes }
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use eventrelay_event::{Event, Tenant};
 use eventrelay_ingest::{Publisher, Receipts, Submitted};
 use eventrelay_log::Log;
+use eventrelay_telemetry::Door;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -125,9 +126,19 @@ impl Shared {
         events: Vec<Event>,
         bytes: usize,
     ) -> Result<Receipts, Refused> {
-        let in_flight = access.quota().admit_events(events.len(), bytes)?;
-        let queued = self.queue(events, bytes, in_flight).await?;
-        self.settle(queued).await
+        let mut spans = self.publisher.spans().publish(Door::Grpc, access.tenant());
+        spans.events(&events);
+        let published = async {
+            let in_flight = access.quota().admit_events(events.len(), bytes)?;
+            let queued = self.queue(events, bytes, in_flight).await?;
+            self.settle(queued).await
+        };
+        let published = published.await;
+        match &published {
+            Ok(_) => spans.accepted(),
+            Err(refused) => spans.refused(refused.code(), refused.message()),
+        }
+        published
     }
 
     /// Gives the events of a message that has so many bytes, and is within its tenant's quota, their place in the log.

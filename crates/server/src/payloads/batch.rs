@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use eventrelay_event::{Envelope, Event, Tenant, native};
 use eventrelay_ingest::{PublishError, Publisher, Receipt, Submitted};
+use eventrelay_telemetry::{Door, PublishSpans};
 
 use super::refusal::Refusal;
 use crate::batch_key;
@@ -23,6 +24,8 @@ pub(crate) struct Batch<H> {
     refused: Vec<(usize, Refusal)>,
     /// All the others.
     rest: Rest,
+    /// The spans of those that are part of a trace which is recorded, by their place.
+    spans: Vec<(usize, PublishSpans)>,
     began: Instant,
     /// What is kept until its answers are on their way, such as its share of what may be in flight.
     held: H,
@@ -39,6 +42,8 @@ pub(crate) struct OpaqueForm<'a> {
 /// What events in our own JSON form get beside what they bring.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JsonForm<'a> {
+    /// Where they came in, for their spans.
+    pub(crate) door: Door,
     pub(crate) tenant: &'a Tenant,
     /// For events that have no trace of their own.
     pub(crate) trace: Option<&'a RequestTrace>,
@@ -80,7 +85,7 @@ impl<H> Batch<H> {
             Ok(admitted) => submit_opaque(publisher, form, received, places, admitted).await,
             Err(exceeded) => return Self::refused(places.len(), Refusal::of_quota(&exceeded), held),
         };
-        Self { payloads: places.len(), refused, rest, began, held }
+        Self { payloads: places.len(), refused, rest, spans: Vec::new(), began, held }
     }
 
     /// Submits events in JSON at these places, which count from `base` bytes before `received`. The events' data shares
@@ -95,22 +100,25 @@ impl<H> Batch<H> {
         held: H,
     ) -> Self {
         let began = Instant::now();
+        let mut spans = Vec::new();
         let payloads = places.iter().map(|place| received.slice(place.start - base..place.end - base));
         let (rest, refused) = match admit(quota, places) {
-            Ok(admitted) => submit_json(publisher, form, payloads, admitted).await,
+            Ok(admitted) => submit_json(publisher, form, payloads, admitted, &mut spans).await,
             Err(exceeded) => return Self::refused(places.len(), Refusal::of_quota(&exceeded), held),
         };
-        Self { payloads: places.len(), refused, rest, began, held }
+        Self { payloads: places.len(), refused, rest, spans, began, held }
     }
 
     /// Payloads that are all refused, for one reason.
     pub(crate) fn refused(payloads: usize, refusal: Refusal, held: H) -> Self {
-        Self { payloads, refused: Vec::new(), rest: Rest::Refused(refusal), began: Instant::now(), held }
+        let (refused, spans) = (Vec::new(), Vec::new());
+        Self { payloads, refused, rest: Rest::Refused(refusal), spans, began: Instant::now(), held }
     }
 
     /// Something that is answered in its turn, and has no payloads.
     pub(crate) fn nothing(held: H) -> Self {
-        Self { payloads: 0, refused: Vec::new(), rest: Rest::Nothing, began: Instant::now(), held }
+        let (refused, spans) = (Vec::new(), Vec::new());
+        Self { payloads: 0, refused, rest: Rest::Nothing, spans, began: Instant::now(), held }
     }
 
     /// Waits for the outcome.
@@ -128,13 +136,17 @@ impl<H> Batch<H> {
                 Err(batch) => Outcomes::Refused(Refusal::of_publishing(&batch.error)),
             },
         };
-        Answered {
+        let answered = Answered {
             payloads: self.payloads,
             refused: self.refused,
             outcomes,
             began: self.began,
             held: self.held,
+        };
+        if !self.spans.is_empty() {
+            answered.end(self.spans);
         }
+        answered
     }
 }
 
@@ -163,6 +175,15 @@ impl<H> Answered<H> {
             };
             show(place, outcome);
         }
+    }
+
+    fn end(&self, spans: Vec<(usize, PublishSpans)>) {
+        let mut spans = spans.into_iter().peekable();
+        self.each(|place, outcome| match (spans.next_if(|(traced, _)| *traced == place), outcome) {
+            (Some((_, spans)), Ok(_)) => spans.accepted(),
+            (Some((_, spans)), Err(refusal)) => spans.refused(refusal.code, &refusal.detail),
+            (None, _) => {}
+        });
     }
 
     /// What was given with the batch.
@@ -231,20 +252,28 @@ async fn submit_json(
     form: JsonForm<'_>,
     payloads: impl ExactSizeIterator<Item = Bytes>,
     admitted: InFlight,
+    spans: &mut Vec<(usize, PublishSpans)>,
 ) -> (Rest, Vec<(usize, Refusal)>) {
     let mut events = Vec::with_capacity(payloads.len());
     let mut refused = Vec::new();
     for (index, payload) in payloads.enumerate() {
         match event(publisher, form, &payload, index) {
-            Ok(event) => events.push(event),
+            Ok(mut event) => {
+                if let Some(trace) = form.trace {
+                    trace.apply(std::slice::from_mut(&mut event));
+                }
+                let mut traced = publisher.spans().publish(form.door, form.tenant);
+                traced.events(std::slice::from_ref(&event));
+                if traced.is_traced() {
+                    spans.push((index, traced));
+                }
+                events.push(event);
+            }
             Err(refusal) => refused.push((index, refusal)),
         }
     }
     if events.is_empty() {
         return (Rest::Nothing, refused);
-    }
-    if let Some(trace) = form.trace {
-        trace.apply(&mut events);
     }
     let rest = match publisher.submit(events).await {
         Ok(submitted) => Rest::Submitted(submitted, admitted),

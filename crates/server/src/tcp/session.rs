@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use eventrelay_event::{Envelope, Tenant};
+use eventrelay_telemetry::Door;
 use serde::{Deserialize, Serialize};
 
 use super::service::Shared;
@@ -107,7 +108,13 @@ impl Session {
 
     /// What becomes of events in JSON. A connection has nothing to add to them.
     pub(crate) fn json_form(&self) -> JsonForm<'_> {
-        JsonForm { tenant: self.tenant(), trace: None, idempotency_key: None, first_place: 0 }
+        JsonForm {
+            door: Door::Tcp,
+            tenant: self.tenant(),
+            trace: None,
+            idempotency_key: None,
+            first_place: 0,
+        }
     }
 
     /// What a batch may be.

@@ -13,6 +13,7 @@
 
 use bytes::Bytes;
 use eventrelay_event::{ContentKind, DecodeEventsError, DecodedEvents, cloudevents, native};
+use eventrelay_telemetry::{Door, PublishSpans};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
@@ -38,6 +39,25 @@ pub(crate) async fn publish(
     parts: &Parts,
     upload: &mut Upload<'_>,
 ) -> Result<Response<Body>, Problem> {
+    let mut spans = shared.publisher.spans().publish(Door::Http, access.tenant());
+    let trace = RequestTrace::of(&parts.headers);
+    spans.caller(trace.as_ref().map(RequestTrace::context));
+    let published = decode_and_store(shared, access, parts, upload, trace.as_ref(), &mut spans).await;
+    match &published {
+        Ok(_) => spans.accepted(),
+        Err(problem) => spans.refused(problem.code(), problem.words()),
+    }
+    published
+}
+
+async fn decode_and_store(
+    shared: &Shared,
+    access: &Access,
+    parts: &Parts,
+    upload: &mut Upload<'_>,
+    trace: Option<&RequestTrace>,
+    spans: &mut PublishSpans,
+) -> Result<Response<Body>, Problem> {
     // What the head alone refuses is refused before the body is read.
     let key = idempotency_key::of(&parts.headers)?;
     let encoding = Encoding::of(&parts.headers)?;
@@ -56,11 +76,12 @@ pub(crate) async fn publish(
     if let Some(key) = key {
         idempotency_key::apply(key, &mut events, is_batch)?;
     }
-    let admitted = access.quota().admit_events(events.len(), received.bytes.len());
-    let _in_flight = admitted.map_err(|exceeded| Problem::quota(&exceeded))?;
-    if let Some(trace) = RequestTrace::of(&parts.headers) {
+    if let Some(trace) = trace {
         trace.apply(&mut events);
     }
+    spans.events(&events);
+    let admitted = access.quota().admit_events(events.len(), received.bytes.len());
+    let _in_flight = admitted.map_err(|exceeded| Problem::quota(&exceeded))?;
     let receipts = shared.publisher.publish(events).await.map_err(|error| refusals::of_publishing(&error))?;
     let mut response = Response::new(Body::full(receipts::render(&receipts, is_batch)));
     *response.status_mut() = StatusCode::CREATED;

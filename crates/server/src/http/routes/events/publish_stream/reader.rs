@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use eventrelay_telemetry::Door;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
@@ -202,6 +203,7 @@ impl<'a> Reader<'a> {
         let first = self.lines + cut.blank_lines + 1;
         let lines = Lines::taken(first, in_flight, memory);
         let form = JsonForm {
+            door: Door::Http,
             tenant: self.access.tenant(),
             trace: self.trace.as_ref(),
             idempotency_key: self.idempotency_key.as_deref(),
