@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A running server, ended when dropped.
 pub(crate) struct Server {
@@ -50,6 +51,16 @@ impl Server {
         let wanted = "it prints where it listens";
         let (address, frames, grpc) = (address.expect(wanted), frames.expect(wanted), grpc.expect(wanted));
         Self { child, address, frames, grpc }
+    }
+
+    /// How long it has had a processor.
+    pub(crate) fn processor_time(&self) -> Duration {
+        const TICKS_PER_SECOND: u64 = 100;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process())).expect("a process");
+        // Behind the name, which may have anything in it: user and system time are the 14th and 15th field.
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
     }
 
     /// How many events are safe.
