@@ -10,6 +10,7 @@ declare -A allowed=(
     [state]="event"
     [sinks]="event"
     [telemetry]="event"
+    [fuzz]=""
     [ingest]="event log telemetry"
     [delivery]="event log state sinks telemetry"
     [server]="event log state telemetry ingest"
