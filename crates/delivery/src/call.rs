@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use eventrelay_event::StoredEvent;
 use eventrelay_log::{ReadError, Record};
-use eventrelay_sinks::{Attempt, Delivery, Sink};
+use eventrelay_sinks::{Attempt, Delivery, Purpose, Sink};
 
 use crate::event_log::EventLog;
 
@@ -106,7 +106,7 @@ async fn load_all(
     let mut unloaded = Vec::new();
     for (offset, attempt) in places {
         match load(log, offset).await {
-            Ok(event) => deliveries.push(Delivery { event, attempt }),
+            Ok(event) => deliveries.push(Delivery { event, attempt, purpose: Purpose::Live }),
             Err(error) => unloaded.push((offset, attempt, error)),
         }
     }

@@ -13,13 +13,19 @@ pub mod file;
 pub mod stdout;
 pub mod webhook;
 
+#[allow(dead_code)]
+mod bisect;
 mod environment;
 mod error;
 mod lines;
 mod registry;
 mod secret;
+#[allow(dead_code)]
+mod setting_files;
 mod settings;
 mod sink;
+#[allow(dead_code)]
+mod template;
 #[cfg(test)]
 mod testing;
 
@@ -27,4 +33,7 @@ pub use environment::Environment;
 pub use error::SinkError;
 pub use registry::{KINDS, build};
 pub use secret::Secret;
-pub use sink::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Response, Sink};
+pub use setting_files::TlsFiles;
+pub use sink::{
+    Attempt, BatchLimit, BoxFuture, CheckError, Delivery, Guarantee, Outcome, Owner, Purpose, Response, Sink,
+};

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::file::FileSink;
 use crate::stdout::StdoutSink;
 use crate::webhook::WebhookSink;
-use crate::{Environment, Sink, SinkError, file, settings, stdout, webhook};
+use crate::{Environment, Owner, Sink, SinkError, file, settings, stdout, webhook};
 
 /// The kinds there are.
 pub const KINDS: &[&str] = &[webhook::KIND, file::KIND, stdout::KIND];
@@ -19,7 +19,12 @@ pub const KINDS: &[&str] = &[webhook::KIND, file::KIND, stdout::KIND];
 /// # Errors
 /// When there is no such kind, and when a field is missing, unknown, of the wrong type or out of its limits.
 /// The error names the field and shows no secret.
-pub fn build(kind: &str, settings: &Value, environment: &Environment) -> Result<Arc<dyn Sink>, SinkError> {
+pub fn build(
+    kind: &str,
+    settings: &Value,
+    _owner: &Owner,
+    environment: &Environment,
+) -> Result<Arc<dyn Sink>, SinkError> {
     match kind {
         webhook::KIND => {
             Ok(Arc::new(WebhookSink::new(&settings::parse(webhook::KIND, settings)?, environment)?))
@@ -36,8 +41,12 @@ mod tests {
 
     use super::*;
 
+    fn owner() -> Owner {
+        Owner { tenant: "default".to_owned(), subscription: "s".to_owned(), log_id: [0; 16] }
+    }
+
     fn error(kind: &str, settings: &Value) -> String {
-        match build(kind, settings, &Environment::default()) {
+        match build(kind, settings, &owner(), &Environment::default()) {
             Ok(_) => panic!("{kind} with {settings} was made"),
             Err(error) => error.to_string(),
         }
@@ -49,7 +58,7 @@ mod tests {
         for (kind, settings) in
             [("webhook", webhook), ("file", json!({"directory": "events"})), ("stdout", json!({}))]
         {
-            let sink = build(kind, &settings, &Environment::default()).unwrap();
+            let sink = build(kind, &settings, &owner(), &Environment::default()).unwrap();
             assert_eq!(sink.kind(), kind);
             assert!(KINDS.contains(&kind) && sink.batch_limit().events >= 1);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventrelay_sinks::{BatchLimit, Delivery};
+use eventrelay_sinks::{BatchLimit, Delivery, Purpose};
 use eventrelay_state::Order;
 use tokio::time::Instant;
 
@@ -237,7 +237,7 @@ impl Dispatcher {
             }
             Admission::Go => {
                 self.reader.take();
-                Some(Verdict::Deliver(Delivery { event, attempt: 1 }))
+                Some(Verdict::Deliver(Delivery { event, attempt: 1, purpose: Purpose::Live }))
             }
         }
     }

@@ -33,6 +33,9 @@ pub(crate) enum Protocols {
     Http1,
     /// HTTP/2 only.
     Http2,
+    #[allow(dead_code)]
+    /// None: what is spoken is no HTTP.
+    None,
 }
 
 /// What a subscription may choose of TLS. Certificates and keys are in PEM form.
@@ -99,8 +102,15 @@ impl ClientTls {
             Protocols::Http1OrHttp2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             Protocols::Http1 => vec![b"http/1.1".to_vec()],
             Protocols::Http2 => vec![b"h2".to_vec()],
+            Protocols::None => Vec::new(),
         };
         Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// The configuration, for a client library that shakes hands by itself.
+    #[allow(dead_code)]
+    pub(crate) fn config(&self) -> &Arc<ClientConfig> {
+        self.0.config()
     }
 
     /// Shakes hands; the certificate must carry `name`.

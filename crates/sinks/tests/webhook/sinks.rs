@@ -7,7 +7,7 @@ use bytes::Bytes;
 use eventrelay_event::json::Limits;
 use eventrelay_event::{Data, Event, StoredEvent, Tenant};
 use eventrelay_sinks::egress::AddressPolicy;
-use eventrelay_sinks::{Attempt, Delivery, Environment, Outcome, Sink, build};
+use eventrelay_sinks::{Attempt, Delivery, Environment, Outcome, Owner, Purpose, Sink, build};
 use serde_json::{Value, json};
 
 /// The secret and its owner's examples in the specification's reference libraries.
@@ -29,7 +29,12 @@ pub(crate) fn loopback() -> Environment {
 pub(crate) fn webhook_in(environment: &Environment, url: &str, extra: &Value) -> Arc<dyn Sink> {
     let mut settings = json!({"url": url, "secrets": [SECRET]});
     settings.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-    build("webhook", &settings, environment).unwrap()
+    build("webhook", &settings, &owner(), environment).unwrap()
+}
+
+/// Whose the sinks are.
+pub(crate) fn owner() -> Owner {
+    Owner { tenant: "default".to_owned(), subscription: "s".to_owned(), log_id: [0; 16] }
 }
 
 pub(crate) fn webhook(url: &str, extra: &Value) -> Arc<dyn Sink> {
@@ -46,7 +51,11 @@ pub(crate) fn event() -> Event {
 pub(crate) fn delivery_of(event: &Event) -> Delivery {
     let mut record = Vec::new();
     StoredEvent::encode(event, &mut record);
-    Delivery { event: StoredEvent::decode(7, APPENDED_MICROS, Bytes::from(record)).unwrap(), attempt: 1 }
+    Delivery {
+        event: StoredEvent::decode(7, APPENDED_MICROS, Bytes::from(record)).unwrap(),
+        attempt: 1,
+        purpose: Purpose::Live,
+    }
 }
 
 /// Delivers one event, which must not take longer than any timeout of these tests.

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::sinks::{deliver, loopback, retried, webhook};
+use crate::sinks::{deliver, loopback, owner, retried, webhook};
 
 /// A certificate authority and a server's certificate from it.
 struct Authority {
@@ -245,6 +245,6 @@ async fn a_client_certificate_is_shown_where_the_receiver_asks_for_one() {
 #[test]
 fn tls_settings_of_a_plain_url_are_refused() {
     let settings = json!({"url": "http://127.0.0.1:9", "unsigned": true, "insecure_skip_verify": true});
-    let refused = build("webhook", &settings, &loopback()).err().unwrap().to_string();
+    let refused = build("webhook", &settings, &owner(), &loopback()).err().unwrap().to_string();
     assert!(refused.contains("insecure_skip_verify") && refused.contains("http://"), "{refused}");
 }
