@@ -31,9 +31,10 @@ mod testing;
 
 pub use environment::Environment;
 pub use error::SinkError;
+pub use eventrelay_event::Purpose;
 pub use registry::{KINDS, build};
 pub use secret::Secret;
 pub use setting_files::TlsFiles;
 pub use sink::{
-    Attempt, BatchLimit, BoxFuture, CheckError, Delivery, Guarantee, Outcome, Owner, Purpose, Response, Sink,
+    Attempt, BatchLimit, BoxFuture, CheckError, Delivery, Guarantee, Outcome, Owner, Response, Sink,
 };

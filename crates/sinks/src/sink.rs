@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use eventrelay_event::StoredEvent;
+use eventrelay_event::{Purpose, StoredEvent};
 
 /// A boxed future, for a trait whose implementations are chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -110,18 +110,6 @@ pub struct Delivery {
     pub attempt: u32,
     /// Why it is on its way.
     pub purpose: Purpose,
-}
-
-/// Why an event is on its way to a subscription.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Purpose {
-    /// The cursor has come to it.
-    #[default]
-    Live,
-    /// It was a dead letter, and somebody asked for another try.
-    Redrive,
-    /// Somebody asked for a part of the log again. The target has it already, and wants it once more.
-    Replay,
 }
 
 /// One try of a delivery.
