@@ -14,7 +14,9 @@ use eventrelay_event::StoredEvent;
 use eventrelay_log::{ReadError, Record};
 use eventrelay_sinks::{Attempt, Delivery, Purpose, Sink};
 use eventrelay_state::ReplayId;
+use eventrelay_telemetry::DeliveryTracer;
 
+use crate::call_spans::CallSpans;
 use crate::event_log::EventLog;
 
 /// What a call is to do.
@@ -83,13 +85,20 @@ impl Call {
         sink: Arc<dyn Sink>,
         log: Arc<dyn EventLog>,
         timeout: Duration,
+        tracer: DeliveryTracer,
     ) -> Finished {
-        let (deliveries, unloaded) = match self.work {
+        let (mut deliveries, unloaded) = match self.work {
             Work::Deliver(deliveries) => (deliveries, Vec::new()),
             Work::LoadAndDeliver(places) => load_all(&log, places).await,
         };
-        let answer =
-            if deliveries.is_empty() { None } else { Some(deliver(sink, &deliveries, timeout).await) };
+        let answer = if deliveries.is_empty() {
+            None
+        } else {
+            let spans = CallSpans::begin(&tracer, &mut deliveries);
+            let answer = deliver(sink, &deliveries, timeout).await;
+            spans.end(&answer);
+            Some(answer)
+        };
         Finished { deliveries, answer, unloaded, probe: self.probe, retry: self.retry, replay: self.replay }
     }
 
@@ -120,7 +129,7 @@ async fn load_all(
     for waiting in places {
         let Waiting { offset, attempt, purpose } = waiting;
         match load(log, offset).await {
-            Ok(event) => deliveries.push(Delivery { event, attempt, purpose }),
+            Ok(event) => deliveries.push(Delivery { event, attempt, purpose, span: None }),
             Err(error) => unloaded.push((waiting, error)),
         }
     }

@@ -15,6 +15,7 @@
 mod backoff;
 mod breaker;
 mod call;
+mod call_spans;
 mod checkpointer;
 mod clock;
 mod dispatcher;

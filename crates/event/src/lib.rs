@@ -29,6 +29,7 @@ mod stored;
 mod tenant;
 mod timestamp;
 mod trace_context;
+mod trace_id;
 mod uri;
 
 pub use content_kind::ContentKind;
@@ -43,3 +44,4 @@ pub use stored::{DecodeError, StoredEvent};
 pub use tenant::{Tenant, TenantError};
 pub use timestamp::Timestamp;
 pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
+pub use trace_id::{SpanId, TraceId};

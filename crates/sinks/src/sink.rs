@@ -1,11 +1,12 @@
 //! The trait that every sink implements, and what it is given and answers.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use eventrelay_event::{Purpose, StoredEvent};
+use eventrelay_event::{Purpose, SpanId, StoredEvent, TraceContext};
 
 /// A boxed future, for a trait whose implementations are chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -110,6 +111,21 @@ pub struct Delivery {
     pub attempt: u32,
     /// Why it is on its way.
     pub purpose: Purpose,
+    /// The attempt's own span in the event's trace; none where it has none.
+    pub span: Option<SpanId>,
+}
+
+impl Delivery {
+    /// The `traceparent` that goes on to the target: the attempt's own span where there is one, so that what the target does
+    /// is its child; else the event's, as it came.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<Cow<'_, str>> {
+        let context = TraceContext::of(&self.event)?;
+        Some(match self.span {
+            Some(span) => Cow::Owned(context.traceparent_of(span)),
+            None => Cow::Borrowed(context.traceparent),
+        })
+    }
 }
 
 /// One try of a delivery.

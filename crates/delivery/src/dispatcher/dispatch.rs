@@ -117,6 +117,7 @@ impl Dispatcher {
             Arc::clone(&self.sink),
             Arc::clone(self.reader.log()),
             timeout,
+            self.tracer.clone(),
         )));
     }
 
@@ -278,7 +279,7 @@ impl Dispatcher {
             }
             Admission::Go => {
                 self.reader.take();
-                Some(Verdict::Deliver(Delivery { event, attempt: 1, purpose: Purpose::Live }))
+                Some(Verdict::Deliver(Delivery { event, attempt: 1, purpose: Purpose::Live, span: None }))
             }
         }
     }

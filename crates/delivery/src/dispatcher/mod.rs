@@ -32,6 +32,7 @@ use eventrelay_state::{
     Lifecycle, Order, Position, Progress, ReplayKind, ReplayRecord, StateError, Subscription,
     SubscriptionRecord,
 };
+use eventrelay_telemetry::DeliveryTracer;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rand::SeedableRng;
@@ -100,6 +101,7 @@ pub(crate) struct Parts {
 pub(crate) struct Dispatcher {
     spec: Subscription,
     sink: Arc<dyn Sink>,
+    tracer: DeliveryTracer,
     limit: BatchLimit,
     most_calls: usize,
     clock: Clock,
@@ -150,6 +152,7 @@ impl Dispatcher {
         let needed = needed_offset(&position, &replays);
         let replays = replays.into_iter().map(|record| Replay::new(record, &log, &store, now)).collect();
         let interval = options.checkpoint_interval;
+        let tracer = options.spans.deliveries(&spec.tenant, &spec.name, sink.kind());
         let checkpointer = Checkpointer::new(Arc::clone(&store), id, interval, &position.progress, needed);
         let mut dispatcher = Self {
             limit: batch_limit(&spec, sink.batch_limit()),
@@ -175,6 +178,7 @@ impl Dispatcher {
             starved: false,
             spec,
             sink,
+            tracer,
             stats,
             resumptions,
             directives,

@@ -321,7 +321,7 @@ impl Dispatcher {
             replay.take(offset);
             replay.open.insert(offset);
             bytes += size;
-            batch.push(Delivery { event, attempt: 1, purpose: replay.purpose() });
+            batch.push(Delivery { event, attempt: 1, purpose: replay.purpose(), span: None });
         }
         if let Some(rate) = &mut replay.rate {
             rate.take(batch.len());

@@ -111,7 +111,7 @@ impl WebhookSink {
         now: SystemTime,
         deadline: Instant,
     ) -> (Outcome, Option<Response>) {
-        let prepared = match self.template.prepare(&delivery.event, now) {
+        let prepared = match self.template.prepare(delivery, now) {
             Ok(prepared) => prepared,
             Err(error) => return (Outcome::Reject { why: error.to_string() }, None),
         };

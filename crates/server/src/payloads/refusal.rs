@@ -91,6 +91,12 @@ impl Refusal {
         class_of(self.code)
     }
 
+    /// It, where waiting helps and nobody knows how long.
+    pub(crate) fn retried_later(mut self) -> Self {
+        self.retry_after = Some(RETRY_LATER.as_secs());
+        self
+    }
+
     /// Appends the line that answers a line.
     pub(crate) fn write_line(&self, out: &mut Vec<u8>) {
         // Writing strings and numbers to memory cannot fail.
