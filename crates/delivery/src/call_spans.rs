@@ -60,7 +60,7 @@ mod tests {
 
     use bytes::Bytes;
     use eventrelay_event::{Event, StoredEvent, TRACEPARENT, Tenant};
-    use eventrelay_sinks::Response;
+    use eventrelay_sinks::{Purpose, Response};
     use eventrelay_telemetry::{TelemetryMetrics, TelemetryOptions};
 
     use super::*;
@@ -71,7 +71,12 @@ mod tests {
         event.headers.push((TRACEPARENT.to_owned(), traceparent));
         let mut record = Vec::new();
         StoredEvent::encode(&event, &mut record);
-        Delivery { event: StoredEvent::decode(7, 1, record.into()).unwrap(), attempt: 1, span: None }
+        Delivery {
+            event: StoredEvent::decode(7, 1, record.into()).unwrap(),
+            attempt: 1,
+            purpose: Purpose::Live,
+            span: None,
+        }
     }
 
     fn attempt(outcome: Outcome) -> Attempt {

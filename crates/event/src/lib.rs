@@ -24,6 +24,7 @@ mod envelope;
 mod event;
 mod id;
 mod media_type;
+mod purpose;
 mod stored;
 mod tenant;
 mod timestamp;
@@ -37,6 +38,7 @@ pub use decode_events::{DecodeEventsError, DecodeEventsErrorKind, DecodedEvents}
 pub use envelope::Envelope;
 pub use event::Event;
 pub use id::{EventId, EventIdError};
+pub use purpose::Purpose;
 pub use rules::{EventLimits, InvalidEvent};
 pub use stored::{DecodeError, StoredEvent};
 pub use tenant::{Tenant, TenantError};

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use eventrelay_event::json::Limits;
 use eventrelay_event::{Data, Event, StoredEvent, Tenant};
 use eventrelay_sinks::egress::AddressPolicy;
-use eventrelay_sinks::{Delivery, Environment, Outcome, Sink, build};
+use eventrelay_sinks::{Delivery, Environment, Outcome, Purpose, Sink, build};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -86,6 +86,7 @@ fn delivery() -> Delivery {
     Delivery {
         event: StoredEvent::decode(7, 1_769_860_800_000_123, Bytes::from(record)).unwrap(),
         attempt: 1,
+        purpose: Purpose::Live,
         span: None,
     }
 }

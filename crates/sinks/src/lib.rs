@@ -25,6 +25,7 @@ mod testing;
 
 pub use environment::Environment;
 pub use error::SinkError;
+pub use eventrelay_event::Purpose;
 pub use registry::{KINDS, build};
 pub use secret::Secret;
 pub use sink::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Response, Sink};

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use eventrelay_event::{SpanId, StoredEvent, TraceContext};
+use eventrelay_event::{Purpose, SpanId, StoredEvent, TraceContext};
 
 /// A boxed future, for a trait whose implementations are chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -45,6 +45,8 @@ pub struct Delivery {
     pub event: StoredEvent,
     /// 1 for the first try.
     pub attempt: u32,
+    /// Why it is on its way.
+    pub purpose: Purpose,
     /// The attempt's own span in the event's trace; none where it has none.
     pub span: Option<SpanId>,
 }

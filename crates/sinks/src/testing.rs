@@ -4,7 +4,7 @@ use bytes::Bytes;
 use eventrelay_event::json::Limits;
 use eventrelay_event::{Data, Event, StoredEvent, Tenant};
 
-use crate::Delivery;
+use crate::{Delivery, Purpose};
 
 /// When every test event is appended: 2026-01-31T12:00:00.000123Z.
 pub(crate) const APPENDED_MICROS: u64 = 1_769_860_800_000_123;
@@ -26,5 +26,5 @@ pub(crate) fn stored(offset: u64, event: &Event) -> StoredEvent {
 
 /// The first try of an event at `offset`.
 pub(crate) fn delivery(offset: u64, json: &'static [u8]) -> Delivery {
-    Delivery { event: stored(offset, &event(json)), attempt: 1, span: None }
+    Delivery { event: stored(offset, &event(json)), attempt: 1, purpose: Purpose::Live, span: None }
 }

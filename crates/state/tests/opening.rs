@@ -62,13 +62,37 @@ async fn nobody_else_may_read_it() {
 }
 
 #[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_this_one() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let id = declare(&state, vec![spec("one")], 0).await[0].id;
+    state.save(checkpoint(id, 5)).await.unwrap();
+    state.close().await;
+    let older = rusqlite::Connection::open(home.path()).unwrap();
+    older
+        .execute_batch(
+            "DROP TABLE replays;
+             ALTER TABLE retrying DROP COLUMN purpose;
+             INSERT INTO retrying VALUES (1, 3, 1, 0, 10, 9, 'refused', NULL);
+             PRAGMA user_version = 1",
+        )
+        .unwrap();
+    drop(older);
+    let state = home.open(log_up_to(9)).unwrap();
+    let position = state.position(id).unwrap();
+    assert_eq!((position.progress.cursor(), position.retrying[0].offset), (5, 3));
+    assert_eq!(position.retrying[0].purpose, eventrelay_event::Purpose::Live);
+    assert_eq!(state.replays(id).unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_newer_schema_is_refused_naming_both_versions() {
     let home = Home::new();
     home.open(EMPTY_LOG).unwrap().close().await;
     rusqlite::Connection::open(home.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let refused = home.open(EMPTY_LOG).unwrap_err();
-    assert!(matches!(refused, OpenError::NewerSchema { found: 99, supported: 1, .. }), "{refused}");
-    assert!(refused.to_string().contains("99") && refused.to_string().contains('1'));
+    assert!(matches!(refused, OpenError::NewerSchema { found: 99, supported: 2, .. }), "{refused}");
+    assert!(refused.to_string().contains("99") && refused.to_string().contains('2'));
 }
 
 #[tokio::test]

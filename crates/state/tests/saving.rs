@@ -7,7 +7,8 @@ mod support;
 use bytes::Bytes;
 use eventrelay_event::Tenant;
 use eventrelay_state::{
-    ApiKeyRecord, AttemptOutcome, AttemptRecord, DeadLetter, DeliveryState, Lifecycle, Retrying, StateError,
+    ApiKeyRecord, AttemptOutcome, AttemptRecord, DeadLetter, DeliveryState, Lifecycle, NewReplay, ReplayKind,
+    ReplayState, Retrying, StateError,
 };
 use support::{EMPTY_LOG, Home, checkpoint, declare, log_up_to, spec};
 
@@ -20,6 +21,7 @@ fn retrying(offset: u64, attempts: u32) -> Retrying {
         first_failed_at_micros: 1_000_000,
         last_error: "connection refused".to_owned(),
         event_key: Some("customer-1".to_owned()),
+        purpose: eventrelay_event::Purpose::Replay,
     }
 }
 
@@ -196,4 +198,37 @@ async fn api_keys_are_kept_by_their_hash_and_a_revocation_survives() {
     let revoked = ApiKeyRecord { revoked_at_micros: Some(7), ..key("a", 1) };
     let used = ApiKeyRecord { last_used_at_micros: Some(5), ..key("b", 2) };
     assert_eq!(state.api_keys().unwrap(), [revoked, used]);
+}
+
+#[tokio::test]
+async fn a_replay_and_its_progress_are_read_back_and_a_dead_letter_goes_with_it() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let id = declare(&state, vec![spec("a")], 0).await[0].id;
+    let request = NewReplay {
+        subscription: id,
+        kind: ReplayKind::Redrive,
+        filter: serde_json::from_str(r#"{"types": ["order.*"]}"#).unwrap(),
+        max_events_per_second: std::num::NonZeroU32::new(7),
+        start_offset: 2,
+        end_offset: 9,
+    };
+    let replay = state.create_replay(request.clone()).await.unwrap();
+    assert_eq!((&replay.request, replay.progress.next_offset), (&request, 2));
+    let mut saved = checkpoint(id, 10);
+    saved.dead_letters = vec![dead_letter(3), dead_letter(4)];
+    state.save(saved).await.unwrap();
+    let mut progress = replay.progress.clone();
+    (progress.next_offset, progress.delivered, progress.refused) = (5, 1, 1);
+    progress.state = ReplayState::Failed { reason: "damage".to_owned() };
+    let mut saved = checkpoint(id, 10);
+    (saved.no_longer_dead, saved.replays) = (vec![3], vec![(replay.id, progress.clone())]);
+    state.save(saved).await.unwrap();
+    drop(state);
+
+    let state = home.open(log_up_to(20)).unwrap();
+    let read = state.replays(id).unwrap();
+    assert_eq!((read.len(), &read[0].progress, &read[0].request), (1, &progress, &request));
+    let dead: Vec<u64> = state.dead_letters(id, 0, 9).unwrap().iter().map(|letter| letter.offset).collect();
+    assert_eq!(dead, [4]);
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use eventrelay_event::json::Limits;
 use eventrelay_event::{Data, Event, StoredEvent, Tenant};
 use eventrelay_sinks::egress::AddressPolicy;
-use eventrelay_sinks::{Attempt, Delivery, Environment, Outcome, Sink, build};
+use eventrelay_sinks::{Attempt, Delivery, Environment, Outcome, Purpose, Sink, build};
 use serde_json::{Value, json};
 
 /// The secret and its owner's examples in the specification's reference libraries.
@@ -47,7 +47,7 @@ pub(crate) fn delivery_of(event: &Event) -> Delivery {
     let mut record = Vec::new();
     StoredEvent::encode(event, &mut record);
     let event = StoredEvent::decode(7, APPENDED_MICROS, Bytes::from(record)).unwrap();
-    Delivery { event, attempt: 1, span: None }
+    Delivery { event, attempt: 1, purpose: Purpose::Live, span: None }
 }
 
 /// Delivers one event, which must not take longer than any timeout of these tests.
