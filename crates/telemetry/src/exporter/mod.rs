@@ -158,9 +158,11 @@ impl Work {
                 Err(error) => error,
             };
             self.failed(&error);
-            let wait = retries.next(error.retry_after()).filter(|_| error.is_temporary());
-            if let Some(wait) = wait {
-                self.not_before = Instant::now() + wait;
+            let asked = error.retry_after().filter(|_| error.is_temporary());
+            let wait = retries.next(asked).filter(|_| error.is_temporary());
+            // What the collector has asked for holds for the next request too.
+            if let Some(pause) = wait.or(asked) {
+                self.not_before = Instant::now() + pause;
             }
             if wait.is_none() || *self.stopped.borrow() {
                 return self.drop_in_hand(Dropped::ExportFailed);
