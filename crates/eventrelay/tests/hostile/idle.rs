@@ -14,6 +14,8 @@ use crate::ports::{Port, Ports, Server};
 const AT_DOORS: [(Port, usize); 4] =
     [(Port::Http, 4_000), (Port::Grpc, 2_000), (Port::Frames, 2_000), (Port::Lines, 2_000)];
 const TOGETHER: usize = 10_000;
+/// So many connect and speak before the first of them looks for its answer; no more than the system queues.
+const WAVE: usize = 100;
 /// The clients' own ends, and what else a test process has open.
 const OPEN_FILES: u64 = TOGETHER as u64 + 1_000;
 /// So that no address has more connections than the limit on one address is by default.
@@ -45,12 +47,19 @@ fn ten_thousand_idle_connections_cost_little_and_hold_up_nobody() {
     let server = Server::start(directory.path(), &format!("{SMALL_LOG}{ROOM}"));
     let mebibytes = || server.relay.resident_bytes() >> 20;
     let before = mebibytes();
+    let good = GoodClients::start(server.ports);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut idle = Vec::with_capacity(TOGETHER);
     let mut connected = vec![];
     for (port, count) in AT_DOORS {
-        for n in 0..count {
-            idle.push(runtime.block_on(connect(&server.ports, port, n)));
+        for first in (0..count).step_by(WAVE) {
+            let wave = first..(first + WAVE).min(count);
+            let streams = wave.clone().map(|n| runtime.block_on(connect(&server.ports, port, n)));
+            let mut streams: Vec<_> = streams.collect();
+            for (n, stream) in wave.zip(&mut streams).filter(|(n, _)| has_said_something(*n)) {
+                assert!(stream.read(&mut [0; 4096]).unwrap() > 0, "{port:?}, {n}: not answered");
+            }
+            idle.append(&mut streams);
         }
         connected.push((port, mebibytes()));
     }
@@ -65,7 +74,6 @@ fn ten_thousand_idle_connections_cost_little_and_hold_up_nobody() {
         (http >= 4_000.0 && grpc >= 2_000.0 && tcp >= 4_000.0).then_some(())
     });
     let with_them = mebibytes();
-    let good = GoodClients::start(server.ports);
     let stored = good.stop();
     let after_events = mebibytes();
     println!(
@@ -94,7 +102,11 @@ fn raise_open_files() {
     assert!(raised.is_ok(), "needs a limit of {OPEN_FILES} open files (ulimit -Hn); there is {limit:?}");
 }
 
-/// A connection from one of several addresses. Every other one has said something and been answered.
+fn has_said_something(n: usize) -> bool {
+    !n.is_multiple_of(2)
+}
+
+/// A connection from one of several addresses. Some say something, which is answered.
 async fn connect(ports: &Ports, port: Port, n: usize) -> TcpStream {
     let address = Ipv4Addr::new(127, 0, 0, 2 + u8::try_from(n % usize::from(ADDRESSES)).unwrap());
     let socket = TcpSocket::new_v4().unwrap();
@@ -103,21 +115,17 @@ async fn connect(ports: &Ports, port: Port, n: usize) -> TcpStream {
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut stream = stream;
-    if n.is_multiple_of(2) {
+    if !has_said_something(n) {
         return stream;
     }
-    match port {
-        Port::Http => say(&mut stream, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    let said: &[u8] = match port {
+        Port::Http => b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
         // A preface and empty settings, which are answered with settings.
-        Port::Grpc => say(&mut stream, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
+        Port::Grpc => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         // Nothing is stored of a refused payload, and the connection goes on.
-        Port::Frames => say(&mut stream, &[0; 4]),
-        Port::Lines => say(&mut stream, b"{}\n"),
-    }
+        Port::Frames => &[0; 4],
+        Port::Lines => b"{}\n",
+    };
+    stream.write_all(said).unwrap();
     stream
-}
-
-fn say(stream: &mut TcpStream, bytes: &[u8]) {
-    stream.write_all(bytes).unwrap();
-    assert!(stream.read(&mut [0; 4096]).unwrap() > 0, "it is answered");
 }
