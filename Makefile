@@ -5,8 +5,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
+FUZZ_SECONDS ?= 60
 
-.PHONY: help run build test test-rust test-long test-doc test-reference bench bench-parts lint fmt
+.PHONY: help run build test test-rust test-long fuzz test-doc test-reference bench bench-parts lint fmt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,18 +20,22 @@ build: ## Build the release binary: target/release/eventrelay
 
 test: test-rust test-doc test-reference ## All tests
 
-test-rust: ## Unit, property and end-to-end tests. The kill -9 loop runs longer with EVENTRELAY_CRASH_ROUNDS=1000
+test-rust: ## Unit, property and end-to-end tests. The kill -9 loops run longer with EVENTRELAY_CRASH_ROUNDS=1000
 	@command -v cargo-nextest >/dev/null || $(CARGO) install cargo-nextest --locked
 	$(CARGO) nextest run --locked --workspace
 
-test-long: ## Every bit and every crash that the short tests sample, and 1,000 rounds of kill -9 (an hour or so)
+test-long: ## Every bit and every crash that the short tests sample, and 1,000 rounds of each kill -9 loop (an hour or so)
 	EVENTRELAY_LONG_TESTS=1 EVENTRELAY_CRASH_ROUNDS=1000 $(CARGO) nextest run --locked --workspace --profile long \
-		-E 'test(simulation) or binary(crash_loop)'
+		-E 'test(simulation) or binary(crash_loop) or binary(one_key)'
+
+fuzz: ## Every decoder with mutated inputs, FUZZ_SECONDS=60 for each target, two at a time; failing inputs go to target/fuzz
+	EVENTRELAY_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) nextest run --locked --workspace --profile long \
+		-E 'test(fuzz_)' --success-output final
 
 test-doc: ## Examples in the documentation
 	$(CARGO) test --locked --workspace --doc --quiet
 
-test-reference: ## Webhook signatures against the reference library from PyPI
+test-reference: ## Webhooks, CloudEvents and gRPC against the reference libraries from PyPI
 	scripts/test-reference.sh
 
 bench: ## The figures of the README, as ratios measured in one run (several minutes; leave the machine alone)

@@ -18,6 +18,6 @@ if ! cmp --silent "$requirements" "$environment/installed"; then
     cp "$requirements" "$environment/installed"
 fi
 
-for test in webhook_signatures grpc_clients; do
+for test in webhook_signatures cloudevents_sdk grpc_clients otlp_export; do
     EVENTRELAY_BINARY=$binary "$environment/bin/python" "tests/reference/$test.py"
 done

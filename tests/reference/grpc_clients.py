@@ -18,7 +18,9 @@ import uuid
 from pathlib import Path
 
 import grpc
+from google.protobuf import json_format
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -119,6 +121,23 @@ class GrpcClients(unittest.TestCase):
         code, info = self.refusal(lambda: self.relay.GetEvent(absent, timeout=DEADLINE_SECONDS))
         self.assertEqual((code, info.reason), (grpc.StatusCode.NOT_FOUND, "event_not_found"))
 
+    def test_a_call_gives_its_trace_to_its_events(self):
+        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        request = self.v1.PublishRequest(events=[self.event()])
+        metadata = [("traceparent", parent)]
+        receipt = self.relay.Publish(request, metadata=metadata, timeout=DEADLINE_SECONDS).receipts[0]
+        found = self.relay.GetEvent(self.v1.GetEventRequest(id=receipt.id), timeout=DEADLINE_SECONDS).event
+        self.assertEqual(dict(found.event.headers), {"traceparent": parent})
+
+    def test_an_event_has_a_status(self):
+        receipt = self.publish(self.event())[0]
+        answer = self.relay.GetStatus(self.v1.GetStatusRequest(id=receipt.id), timeout=DEADLINE_SECONDS)
+        expected = self.v1.GetStatusResponse(id=receipt.id, offset=receipt.offset, status="EVENT_STATUS_DONE")
+        self.assertEqual(answer, expected)
+        absent = self.v1.GetStatusRequest(id="x")
+        code, info = self.refusal(lambda: self.relay.GetStatus(absent, timeout=DEADLINE_SECONDS))
+        self.assertEqual((code, info.reason), (grpc.StatusCode.NOT_FOUND, "event_not_found"))
+
     def test_a_stream_answers_in_order(self):
         count = 2000
         requests = (
@@ -163,6 +182,9 @@ class GrpcClients(unittest.TestCase):
         answers = [service.IngestEvent(request, timeout=DEADLINE_SECONDS) for _ in range(2)]
         self.assertTrue(all(answer.accepted for answer in answers))
         self.assertEqual(answers[0].job_id, answers[1].job_id)
+        for job_id, expected in [(answers[0].job_id, "done"), ("x", "not found")]:
+            answer = service.GetStatus(event.StatusRequest(job_id=job_id), timeout=DEADLINE_SECONDS)
+            self.assertEqual(answer.status, expected)
 
         logs, logs_grpc = (importlib.import_module(f"ingestpb.ingestpb_pb2{suffix}") for suffix in ("", "_grpc"))
         messages = (logs.LogEvent(id=str(uuid.uuid4()), data=b"\x00\xff", timestamp=1) for _ in range(100))
@@ -181,8 +203,23 @@ class GrpcClients(unittest.TestCase):
             {"eventrelay.v1.EventRelay", "event.EventService", "ingestpb.Ingestor", "grpc.health.v1.Health"}, services
         )
         service = DescriptorPool(database).FindServiceByName("eventrelay.v1.EventRelay")
-        methods = {"Publish", "PublishStream", "GetEvent", "Subscribe"}
+        methods = {"Publish", "PublishStream", "GetEvent", "GetStatus", "Subscribe"}
         self.assertEqual(set(service.methods_by_name), methods)
+
+    def test_the_readmes_request_works_for_who_knows_the_server_alone(self):
+        # As grpcurl does it: the contract by reflection, the request as JSON.
+        readme = (CONTRACTS.parent / "README.md").read_text()
+        request, path = re.search(r"^grpcurl -plaintext -d '(.*)' 127\.0\.0\.1:50051 (\S+)$", readme, re.M).groups()
+        service, method = path.split("/")
+        pool = DescriptorPool(ProtoReflectionDescriptorDatabase(self.channel))
+        described = pool.FindServiceByName(service).methods_by_name[method]
+        call = self.channel.unary_unary(
+            f"/{path}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=GetMessageClass(described.output_type).FromString,
+        )
+        answer = call(json_format.Parse(request, GetMessageClass(described.input_type)()), timeout=DEADLINE_SECONDS)
+        self.assertEqual(len(answer.receipts), 1)
 
 
 if __name__ == "__main__":

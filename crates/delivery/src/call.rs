@@ -13,7 +13,10 @@ use bytes::Bytes;
 use eventrelay_event::StoredEvent;
 use eventrelay_log::{ReadError, Record};
 use eventrelay_sinks::{Attempt, Delivery, Purpose, Sink};
+use eventrelay_state::ReplayId;
+use eventrelay_telemetry::DeliveryTracer;
 
+use crate::call_spans::CallSpans;
 use crate::event_log::EventLog;
 
 /// What a call is to do.
@@ -23,13 +26,24 @@ pub(crate) struct Call {
     pub(crate) probe: bool,
     /// Whether it takes one of the calls that retries may have.
     pub(crate) retry: bool,
+    /// The replay that its events belong to, if any.
+    pub(crate) replay: Option<ReplayId>,
+}
+
+/// An event that is still in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) offset: u64,
+    /// The number of the attempt that is to be made.
+    pub(crate) attempt: u32,
+    pub(crate) purpose: Purpose,
 }
 
 pub(crate) enum Work {
     /// Events at hand.
     Deliver(Vec<Delivery>),
-    /// Events that are still in the log: their offsets, each with the number of its attempt.
-    LoadAndDeliver(Vec<(u64, u32)>),
+    /// Events that are still in the log.
+    LoadAndDeliver(Vec<Waiting>),
 }
 
 /// What came of a call.
@@ -37,10 +51,11 @@ pub(crate) struct Finished {
     pub(crate) deliveries: Vec<Delivery>,
     /// About `deliveries`; none when there were none.
     pub(crate) answer: Option<Answer>,
-    /// Events that could not be loaded, each with the number of its attempt.
-    pub(crate) unloaded: Vec<(u64, u32, LoadError)>,
+    /// Events that could not be loaded.
+    pub(crate) unloaded: Vec<(Waiting, LoadError)>,
     pub(crate) probe: bool,
     pub(crate) retry: bool,
+    pub(crate) replay: Option<ReplayId>,
 }
 
 pub(crate) enum Answer {
@@ -70,14 +85,21 @@ impl Call {
         sink: Arc<dyn Sink>,
         log: Arc<dyn EventLog>,
         timeout: Duration,
+        tracer: DeliveryTracer,
     ) -> Finished {
-        let (deliveries, unloaded) = match self.work {
+        let (mut deliveries, unloaded) = match self.work {
             Work::Deliver(deliveries) => (deliveries, Vec::new()),
             Work::LoadAndDeliver(places) => load_all(&log, places).await,
         };
-        let answer =
-            if deliveries.is_empty() { None } else { Some(deliver(sink, &deliveries, timeout).await) };
-        Finished { deliveries, answer, unloaded, probe: self.probe, retry: self.retry }
+        let answer = if deliveries.is_empty() {
+            None
+        } else {
+            let spans = CallSpans::begin(&tracer, &mut deliveries);
+            let answer = deliver(sink, &deliveries, timeout).await;
+            spans.end(&answer);
+            Some(answer)
+        };
+        Finished { deliveries, answer, unloaded, probe: self.probe, retry: self.retry, replay: self.replay }
     }
 
     /// How many events it carries.
@@ -100,14 +122,15 @@ async fn deliver(sink: Arc<dyn Sink>, deliveries: &[Delivery], timeout: Duration
 
 async fn load_all(
     log: &Arc<dyn EventLog>,
-    places: Vec<(u64, u32)>,
-) -> (Vec<Delivery>, Vec<(u64, u32, LoadError)>) {
+    places: Vec<Waiting>,
+) -> (Vec<Delivery>, Vec<(Waiting, LoadError)>) {
     let mut deliveries = Vec::with_capacity(places.len());
     let mut unloaded = Vec::new();
-    for (offset, attempt) in places {
+    for waiting in places {
+        let Waiting { offset, attempt, purpose } = waiting;
         match load(log, offset).await {
-            Ok(event) => deliveries.push(Delivery { event, attempt, purpose: Purpose::Live }),
-            Err(error) => unloaded.push((offset, attempt, error)),
+            Ok(event) => deliveries.push(Delivery { event, attempt, purpose, span: None }),
+            Err(error) => unloaded.push((waiting, error)),
         }
     }
     (deliveries, unloaded)

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use eventrelay_sinks::BoxFuture;
 use eventrelay_state::{
-    AttemptRecord, Checkpoint, DeadLetter, Lifecycle, Progress, Retrying, StateError, SubscriptionId,
+    AttemptRecord, Checkpoint, DeadLetter, Lifecycle, Progress, ReplayId, ReplayProgress, Retrying,
+    StateError, SubscriptionId,
 };
 use tokio::time::Instant;
 
@@ -29,10 +30,12 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Unsaved {
     /// A retry that is new or has changed, or none where it is over.
     retrying: BTreeMap<u64, Option<Retrying>>,
-    dead_letters: BTreeMap<u64, DeadLetter>,
+    /// A dead letter that is new, or none where it is on its way again.
+    dead_letters: BTreeMap<u64, Option<DeadLetter>>,
     dead_letter_bytes: usize,
     attempts: VecDeque<AttemptRecord>,
     lifecycle: Option<Lifecycle>,
+    replays: BTreeMap<ReplayId, ReplayProgress>,
 }
 
 impl Unsaved {
@@ -46,7 +49,19 @@ impl Unsaved {
 
     pub(crate) fn dead_letter(&mut self, letter: DeadLetter) {
         self.dead_letter_bytes += letter.event.as_ref().map_or(0, bytes::Bytes::len);
-        self.dead_letters.insert(letter.offset, letter);
+        self.dead_letters.insert(letter.offset, Some(letter));
+    }
+
+    pub(crate) fn has_dead_letter(&self, offset: u64) -> bool {
+        matches!(self.dead_letters.get(&offset), Some(Some(_)))
+    }
+
+    pub(crate) fn no_longer_dead(&mut self, offset: u64) {
+        self.dead_letters.insert(offset, None);
+    }
+
+    pub(crate) fn replay(&mut self, id: ReplayId, progress: ReplayProgress) {
+        self.replays.insert(id, progress);
     }
 
     pub(crate) fn attempt(&mut self, attempt: AttemptRecord) {
@@ -65,6 +80,7 @@ impl Unsaved {
             && self.dead_letters.is_empty()
             && self.attempts.is_empty()
             && self.lifecycle.is_none()
+            && self.replays.is_empty()
     }
 
     /// Adds what a failed save leaves; what is newer stands.
@@ -72,10 +88,16 @@ impl Unsaved {
         for (offset, change) in older.retrying {
             self.retrying.entry(offset).or_insert(change);
         }
-        for letter in older.dead_letters.into_values() {
-            if !self.dead_letters.contains_key(&letter.offset) {
-                self.dead_letter(letter);
+        for (offset, letter) in older.dead_letters {
+            if !self.dead_letters.contains_key(&offset) {
+                match letter {
+                    Some(letter) => self.dead_letter(letter),
+                    None => self.no_longer_dead(offset),
+                }
             }
+        }
+        for (id, progress) in older.replays {
+            self.replays.entry(id).or_insert(progress);
         }
         self.lifecycle = self.lifecycle.take().or(older.lifecycle);
         for attempt in older.attempts.into_iter().rev() {
@@ -95,7 +117,13 @@ impl Unsaved {
                 .iter()
                 .filter_map(|(&offset, change)| change.is_none().then_some(offset))
                 .collect(),
-            dead_letters: self.dead_letters.values().cloned().collect(),
+            dead_letters: self.dead_letters.values().flatten().cloned().collect(),
+            no_longer_dead: self
+                .dead_letters
+                .iter()
+                .filter_map(|(&offset, letter)| letter.is_none().then_some(offset))
+                .collect(),
+            replays: self.replays.iter().map(|(&id, progress)| (id, progress.clone())).collect(),
             lifecycle: self.lifecycle.clone(),
             attempts: self.attempts.iter().cloned().collect(),
         }

@@ -7,18 +7,23 @@ use std::time::{Duration, SystemTime};
 use eventrelay_event::StoredEvent;
 use eventrelay_event::filter::Filter;
 use eventrelay_sinks::Sink;
-use eventrelay_state::{Lifecycle, Position, State, StateError, SubscriptionId, SubscriptionRecord};
+use eventrelay_state::{
+    Lifecycle, Position, ReplayRecord, ReplayState, State, StateError, SubscriptionId, SubscriptionRecord,
+};
 use prometheus_client::registry::Registry;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::clock::wall_micros;
-use crate::dispatcher::{Directive, Dispatcher, Ended, Parts, halt_of, needed_offset};
-use crate::event_log::EventLog;
+use crate::dispatcher::{Command, Directive, Dispatcher, Ended, Parts, halt_of, needed_offset};
+use crate::event_log::{EventLog, StartError};
 use crate::metrics::DeliveryMetrics;
 use crate::options::EngineOptions;
 use crate::status::{RunState, SubscriptionStats, SubscriptionStatus};
+
+/// Commands that wait for one dispatcher.
+const COMMANDS_WAITING: usize = 16;
 
 /// Runs the dispatchers. Dropping it ends them as a crash would; [`Engine::shutdown`] ends them in order.
 #[derive(Debug)]
@@ -37,8 +42,8 @@ struct Tasks {
 }
 
 /// What is read from outside of the tasks.
-struct Shared {
-    log: Arc<dyn EventLog>,
+pub(crate) struct Shared {
+    pub(crate) log: Arc<dyn EventLog>,
     subscriptions: Vec<Handle>,
 }
 
@@ -52,6 +57,7 @@ pub(crate) struct Handle {
     sink: &'static str,
     stats: Arc<SubscriptionStats>,
     directives: watch::Sender<Directive>,
+    commands: mpsc::Sender<Command>,
 }
 
 /// Why the engine did not start.
@@ -84,6 +90,24 @@ pub enum ControlError {
     /// It could not be made durable, so nothing has changed.
     #[error(transparent)]
     State(#[from] StateError),
+    /// There is no such place in the log.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It has as many replays under way as it may have.
+    #[error("{limit} replays are under way already; cancel one, or wait for its end")]
+    TooManyReplays {
+        /// How many it may have.
+        limit: usize,
+    },
+    /// No replay of that number is under way.
+    #[error("no replay {id} is under way")]
+    NoSuchReplay {
+        /// The number asked for.
+        id: i64,
+    },
+    /// The subscription's dispatcher ends; whether it was done shows after the next start.
+    #[error("the process is ending")]
+    Ending,
 }
 
 /// How a shutdown went.
@@ -181,6 +205,10 @@ impl Engine {
         report
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(crate) fn handles(&self) -> &[Handle] {
         &self.shared.subscriptions
     }
@@ -197,7 +225,7 @@ impl Engine {
 }
 
 impl Shared {
-    fn find(&self, tenant: &str, name: &str) -> Result<&Handle, ControlError> {
+    pub(crate) fn find(&self, tenant: &str, name: &str) -> Result<&Handle, ControlError> {
         let found = self.subscriptions.iter().find(|handle| handle.tenant == tenant && handle.name == name);
         found.ok_or_else(|| ControlError::NotFound { tenant: tenant.to_owned(), name: name.to_owned() })
     }
@@ -225,6 +253,16 @@ impl std::fmt::Debug for Shared {
 impl Handle {
     pub(crate) fn id(&self) -> SubscriptionId {
         self.id
+    }
+
+    /// Where the cursor is.
+    pub(crate) fn cursor(&self) -> u64 {
+        self.stats.cursor.load(Ordering::Relaxed)
+    }
+
+    /// Asks something of the dispatcher.
+    pub(crate) async fn command(&self, command: Command) -> Result<(), ControlError> {
+        self.commands.send(command).await.map_err(|_| ControlError::Ending)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -287,6 +325,8 @@ struct Loaded {
     record: SubscriptionRecord,
     position: Position,
     dead_letters: u64,
+    /// Those that go on, oldest first.
+    replays: Vec<ReplayRecord>,
 }
 
 async fn load(
@@ -298,7 +338,10 @@ async fn load(
         let failed = |error| EngineError::Load { name: record.spec.name.clone(), error };
         let position = state.position(record.id).map_err(failed)?;
         let dead_letters = state.dead_letter_count(record.id).map_err(failed)?;
-        Ok(Loaded { record, position, dead_letters })
+        let mut replays = state.replays(record.id).map_err(failed)?;
+        replays.retain(|replay| replay.progress.state == ReplayState::Running);
+        replays.reverse();
+        Ok(Loaded { record, position, dead_letters, replays })
     };
     let load_all = move || {
         let loaded = subscriptions.into_iter().map(|(record, sink)| Ok((load_one(record)?, sink)));
@@ -315,16 +358,17 @@ fn prepare(
     metrics: &DeliveryMetrics,
     options: &EngineOptions,
 ) -> (Handle, Dispatcher) {
-    let Loaded { record, position, dead_letters } = loaded;
+    let Loaded { record, position, dead_letters, replays } = loaded;
     let (tenant, name) = (record.spec.tenant.as_str().to_owned(), record.spec.name.clone());
     let stats = Arc::new(SubscriptionStats::new(
         metrics.subscription(&tenant, &name),
         halt_of(record.lifecycle.clone()),
         position.progress.cursor(),
-        needed_offset(&position),
+        needed_offset(&position, &replays),
     ));
     stats.dead_letters.store(dead_letters, Ordering::Relaxed);
     let (directives, receiver) = watch::channel(Directive { paused: false, resumptions: 0, stop_by: None });
+    let (commands, received) = mpsc::channel(COMMANDS_WAITING);
     let handle = Handle {
         id: record.id,
         tenant,
@@ -334,6 +378,7 @@ fn prepare(
         sink: sink.kind(),
         stats: Arc::clone(&stats),
         directives,
+        commands,
     };
     let dispatcher = Dispatcher::new(Parts {
         record,
@@ -343,6 +388,8 @@ fn prepare(
         store: Arc::new(state.clone()),
         stats,
         directives: receiver,
+        commands: received,
+        replays,
         options: options.clone(),
     });
     (handle, dispatcher)

@@ -1,6 +1,7 @@
 //! What delivery needs of the log, narrow enough that a model in memory can stand in for it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use eventrelay_log::{Frame, Log, ReadError, Record};
 use eventrelay_state::Start;
@@ -82,6 +83,36 @@ impl RecordRun for Frame {
 
     fn copy_records(&self, offset: u64, limit: usize, into: &mut VecDeque<Record>) {
         into.extend(self.records_from(offset).take(limit));
+    }
+}
+
+impl<L: EventLog + ?Sized> EventLog for Arc<L> {
+    fn oldest_offset(&self) -> u64 {
+        (**self).oldest_offset()
+    }
+
+    fn durable_offset(&self) -> u64 {
+        (**self).durable_offset()
+    }
+
+    fn watch_durable_offset(&self) -> watch::Receiver<u64> {
+        (**self).watch_durable_offset()
+    }
+
+    fn read_cached(&self, offset: u64) -> Option<Box<dyn RecordRun>> {
+        (**self).read_cached(offset)
+    }
+
+    fn read(&self, offset: u64) -> Result<Option<Box<dyn RecordRun>>, ReadError> {
+        (**self).read(offset)
+    }
+
+    fn seek_time(&self, micros: u64) -> Result<u64, ReadError> {
+        (**self).seek_time(micros)
+    }
+
+    fn set_needed_offset(&self, offset: u64) {
+        (**self).set_needed_offset(offset);
     }
 }
 

@@ -53,6 +53,11 @@ impl KeyGate {
         KeyHash(self.hasher.hash_one(key))
     }
 
+    /// Whether an event of the key would go at once.
+    pub(crate) fn is_free(&self, key: KeyHash) -> bool {
+        !self.held.contains_key(&key)
+    }
+
     /// Asks for an event that comes after all events asked for before.
     pub(crate) fn admit(&mut self, key: KeyHash, place: Place) -> Admission {
         match self.held.get_mut(&key) {

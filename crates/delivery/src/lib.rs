@@ -6,6 +6,7 @@
 //!
 //! - [`Engine`] runs one dispatcher task per subscription and tells how each stands.
 //! - [`EventLog`] is what it needs of the log; [`resolve_start`] finds a new subscription's place in it.
+//! - [`Engine::seek`], [`Engine::replay`] and [`Engine::redrive`] deliver again what was delivered, or was not.
 //! - A subscription's order, retries, circuit breaker and rate are those of [`eventrelay_state::Subscription`].
 //!
 //! One bad target hurts only itself: each subscription has its own cursor, calls, rate and breaker, its memory is
@@ -14,6 +15,7 @@
 mod backoff;
 mod breaker;
 mod call;
+mod call_spans;
 mod checkpointer;
 mod clock;
 mod dispatcher;
@@ -28,6 +30,7 @@ mod options;
 mod rate_limit;
 mod reader;
 mod retry_schedule;
+mod rewind;
 mod status;
 mod store;
 
@@ -36,4 +39,5 @@ pub use engine::{ControlError, Engine, EngineError, ShutdownReport};
 pub use event_log::{EventLog, RecordRun, StartError, resolve_start};
 pub use event_status::EventDelivery;
 pub use options::EngineOptions;
+pub use rewind::{RedriveRequest, ReplayRequest};
 pub use status::{RunState, SubscriptionStatus};

@@ -12,8 +12,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use eventrelay_event::{Event, StoredEvent, Tenant};
 use eventrelay_log::{Damage, DamageKind, ReadError, Record};
-use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Sink};
-use eventrelay_state::{Checkpoint, DeadLetter, Lifecycle, Position, Progress, Retrying, StateError};
+use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Purpose, Sink};
+use eventrelay_state::{
+    Checkpoint, DeadLetter, Lifecycle, Position, Progress, ReplayId, ReplayProgress, Retrying, StateError,
+    SubscriptionId,
+};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -145,7 +148,7 @@ impl MemoryLog {
     }
 }
 
-impl EventLog for std::sync::Arc<MemoryLog> {
+impl EventLog for MemoryLog {
     fn oldest_offset(&self) -> u64 {
         self.oldest.load(Ordering::Relaxed)
     }
@@ -190,12 +193,15 @@ pub(crate) struct Durable {
     pub(crate) retrying: BTreeMap<u64, Retrying>,
     pub(crate) dead_letters: BTreeMap<u64, DeadLetter>,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) replays: BTreeMap<ReplayId, ReplayProgress>,
     pub(crate) saves: usize,
 }
 
 pub(crate) struct MemoryStore {
     durable: std::sync::Arc<Mutex<Durable>>,
     pub(crate) full: std::sync::Arc<AtomicBool>,
+    /// A seek was asked for: the cursor may go back.
+    pub(crate) allow_seek: std::sync::Arc<AtomicBool>,
     pub(crate) activity: std::sync::Arc<Activity>,
 }
 
@@ -206,9 +212,16 @@ impl MemoryStore {
             retrying: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
             lifecycle: Lifecycle::Enabled,
+            replays: BTreeMap::new(),
             saves: 0,
         };
-        Self { durable: Mutex::new(durable).into(), full: AtomicBool::new(false).into(), activity }
+        let allow_seek = AtomicBool::new(false).into();
+        Self {
+            durable: Mutex::new(durable).into(),
+            full: AtomicBool::new(false).into(),
+            allow_seek,
+            activity,
+        }
     }
 
     pub(crate) fn durable(&self) -> Durable {
@@ -225,19 +238,27 @@ impl Store for MemoryStore {
     /// Takes a moment, and counts only at its end: a crash before it forgets everything.
     fn save(&self, checkpoint: Checkpoint) -> BoxFuture<'static, Result<(), StateError>> {
         let (durable, full) = (self.durable.clone(), self.full.clone());
-        let activity = self.activity.clone();
+        let (activity, allow_seek) = (self.activity.clone(), self.allow_seek.clone());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(2)).await;
             if full.load(Ordering::Relaxed) {
                 return Err(StateError::DiskFull);
             }
             let mut durable = durable.lock().unwrap();
-            assert!(checkpoint.progress.cursor() >= durable.progress.cursor(), "a cursor never goes back");
+            let goes_back = checkpoint.progress.cursor() < durable.progress.cursor();
+            assert!(
+                !goes_back || allow_seek.load(Ordering::Relaxed),
+                "a cursor goes back only when it is told to"
+            );
             durable.progress = checkpoint.progress;
             for offset in checkpoint.no_longer_retrying {
                 durable.retrying.remove(&offset);
             }
             durable.retrying.extend(checkpoint.retrying.into_iter().map(|row| (row.offset, row)));
+            for offset in checkpoint.no_longer_dead {
+                durable.dead_letters.remove(&offset);
+            }
+            durable.replays.extend(checkpoint.replays);
             durable
                 .dead_letters
                 .extend(checkpoint.dead_letters.into_iter().map(|letter| (letter.offset, letter)));
@@ -248,6 +269,25 @@ impl Store for MemoryStore {
             drop(durable);
             activity.happened();
             Ok(())
+        })
+    }
+
+    fn dead_letters(
+        &self,
+        _: SubscriptionId,
+        from: u64,
+        limit: u32,
+    ) -> BoxFuture<'static, Result<Vec<DeadLetter>, StateError>> {
+        let durable = self.durable.clone();
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let durable = durable.lock().unwrap();
+            Ok(durable
+                .dead_letters
+                .range(from..)
+                .take(limit as usize)
+                .map(|(_, letter)| letter.clone())
+                .collect())
         })
     }
 }
@@ -270,6 +310,7 @@ pub(crate) enum Step {
 pub(crate) struct Seen {
     pub(crate) offset: u64,
     pub(crate) attempt: u32,
+    pub(crate) purpose: Purpose,
     pub(crate) at: Instant,
     pub(crate) delivered: bool,
     /// Calls on their way when this one began, itself included.
@@ -337,7 +378,8 @@ impl ScriptedSink {
             let outcome = self.act(step).await;
             let delivered = outcome == Outcome::Delivered;
             let (offset, attempt) = (delivery.event.offset(), delivery.attempt);
-            let seen = Seen { offset, attempt, at, delivered, calls_at_once, batch: batch.len() };
+            let purpose = delivery.purpose;
+            let seen = Seen { offset, attempt, purpose, at, delivered, calls_at_once, batch: batch.len() };
             self.seen.lock().unwrap().push(seen);
             self.activity.happened();
             attempts.push(Attempt {
@@ -393,6 +435,10 @@ impl Sink for ScriptedSink {
 
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>> {
         Box::pin(self.answer(batch))
+    }
+
+    fn keeps_order_within_batch(&self) -> bool {
+        false
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use eventrelay_telemetry::Spans;
+
 /// How the engine works, for all subscriptions.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -9,6 +11,8 @@ pub struct EngineOptions {
     pub checkpoint_interval: Duration,
     /// How often the log is told what is still needed. Default 1 s.
     pub retention_interval: Duration,
+    /// Where the spans of deliveries go; off by default.
+    pub spans: Spans,
     /// Seeds the jitter of retries, for tests; random by default.
     pub seed: Option<u64>,
 }
@@ -18,6 +22,7 @@ impl Default for EngineOptions {
         Self {
             checkpoint_interval: Duration::from_millis(200),
             retention_interval: Duration::from_secs(1),
+            spans: Spans::default(),
             seed: None,
         }
     }

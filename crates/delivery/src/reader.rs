@@ -37,6 +37,8 @@ pub(crate) struct Reader {
     chunk: VecDeque<Record>,
     run: Option<Box<dyn RecordRun>>,
     reading: Option<ReadTask>,
+    /// What is being read is no longer wanted.
+    stale: bool,
     /// (first offset, append time) of the latest runs, to tell when an offset was appended.
     times: VecDeque<(u64, u64)>,
 }
@@ -51,6 +53,7 @@ impl Reader {
             chunk: VecDeque::new(),
             run: None,
             reading: None,
+            stale: false,
             times: VecDeque::new(),
         }
     }
@@ -85,6 +88,15 @@ impl Reader {
         self.position = self.position.max(offset);
     }
 
+    /// Goes on at `offset`, wherever that is.
+    pub(crate) fn restart_at(&mut self, offset: u64) {
+        self.chunk.clear();
+        self.run = None;
+        self.times.clear();
+        self.stale = self.reading.is_some();
+        self.position = offset;
+    }
+
     /// Lets go of the log's memory; what comes next is read again when it is asked for.
     pub(crate) fn release(&mut self) {
         self.chunk.clear();
@@ -102,6 +114,9 @@ impl Reader {
         };
         let result = reading.await;
         self.reading = None;
+        if std::mem::take(&mut self.stale) {
+            return Ok(());
+        }
         match result {
             Ok(Ok(Some(run))) => self.hold(run),
             Ok(Ok(None)) => {}

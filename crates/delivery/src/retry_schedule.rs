@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use eventrelay_event::Purpose;
 use tokio::time::Instant;
 
 /// A delivery that failed and is to be tried again.
@@ -14,6 +15,8 @@ pub(crate) struct RetryEntry {
     pub(crate) first_failed_at_micros: u64,
     /// The stored event's size, to fill batches by; unknown after a restart.
     pub(crate) bytes: Option<usize>,
+    /// Why it is on its way.
+    pub(crate) purpose: Purpose,
     /// When it is due; none while it is on its way or waits for its key.
     pub(crate) due: Option<Instant>,
 }
@@ -27,6 +30,10 @@ pub(crate) struct RetrySchedule {
 impl RetrySchedule {
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    pub(crate) fn offsets(&self) -> impl Iterator<Item = u64> {
+        self.entries.keys().copied()
     }
 
     pub(crate) fn get(&self, offset: u64) -> Option<&RetryEntry> {
@@ -103,7 +110,14 @@ mod tests {
     use super::*;
 
     fn entry(due: Instant) -> RetryEntry {
-        RetryEntry { attempts: 1, panics: 0, first_failed_at_micros: 0, bytes: None, due: Some(due) }
+        RetryEntry {
+            attempts: 1,
+            panics: 0,
+            first_failed_at_micros: 0,
+            bytes: None,
+            purpose: Purpose::Live,
+            due: Some(due),
+        }
     }
 
     #[test]

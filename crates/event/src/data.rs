@@ -61,7 +61,8 @@ impl Data {
         Self { kind: DataKind::Binary, bytes }
     }
 
-    /// The data of a request whose body is nothing else. An empty body is no data.
+    /// The data of a request whose body is nothing else. An empty body is no data. Where there is no content type, a body
+    /// that is JSON counts as JSON, as it does in CloudEvents' JSON format, so that one event is the same in every mode.
     ///
     /// # Errors
     /// When the content type says JSON and the body is not; see [`json::validate`].
@@ -80,7 +81,10 @@ impl Data {
             Some(content_type) if media_type::is_text(content_type) && is_writable_text(&body) => {
                 DataKind::Text
             }
-            _ => DataKind::Binary,
+            Some(_) => DataKind::Binary,
+            None => {
+                return Ok(Some(Self::json(body.clone(), limits).unwrap_or_else(|_| Self::binary(body))));
+            }
         };
         Ok(Some(Self { kind, bytes: body }))
     }

@@ -24,10 +24,12 @@ mod envelope;
 mod event;
 mod id;
 mod media_type;
+mod purpose;
 mod stored;
 mod tenant;
 mod timestamp;
 mod trace_context;
+mod trace_id;
 mod uri;
 
 pub use content_kind::ContentKind;
@@ -36,8 +38,10 @@ pub use decode_events::{DecodeEventsError, DecodeEventsErrorKind, DecodedEvents}
 pub use envelope::Envelope;
 pub use event::Event;
 pub use id::{EventId, EventIdError};
+pub use purpose::Purpose;
 pub use rules::{EventLimits, InvalidEvent};
 pub use stored::{DecodeError, StoredEvent};
 pub use tenant::{Tenant, TenantError};
 pub use timestamp::Timestamp;
 pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
+pub use trace_id::{SpanId, TraceId};

@@ -4,7 +4,7 @@
 //! delivery. A trace is an aid and never a reason to refuse: one that is not valid counts as none, as the standard asks.
 
 use crate::rules::MAX_HEADERS;
-use crate::{Event, StoredEvent};
+use crate::{Event, SpanId, StoredEvent, TraceId};
 
 /// The header that names the trace and the caller's part of it.
 pub const TRACEPARENT: &str = "traceparent";
@@ -16,6 +16,10 @@ const MAX_TRACESTATE_BYTES: usize = 512;
 const VERSION_00_BYTES: usize = 55;
 /// More than any version that may come.
 const MAX_TRACEPARENT_BYTES: usize = 256;
+/// Flag: the caller records the trace.
+const SAMPLED: u8 = 0x01;
+/// The flags that are passed on: `sampled`, and `random` of level 2, which is about the trace's id. The others are to be zero.
+const FLAGS_PASSED_ON: u8 = 0x03;
 
 /// A valid trace context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,37 @@ impl<'a> TraceContext<'a> {
     pub fn of(event: &'a StoredEvent) -> Option<Self> {
         let value = |wanted| event.headers().find(|(name, _)| *name == wanted).map(|(_, value)| value);
         Self::parse(value(TRACEPARENT)?, value(TRACESTATE))
+    }
+
+    /// The context that an event carries which is not stored yet.
+    #[must_use]
+    pub fn carried_by(event: &'a Event) -> Option<Self> {
+        let value =
+            |wanted| event.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        Self::parse(value(TRACEPARENT)?, value(TRACESTATE))
+    }
+
+    /// The trace's name and that of the caller's span, when the caller records them.
+    #[must_use]
+    pub fn sampled(self) -> Option<(TraceId, SpanId)> {
+        if self.flags()? & SAMPLED == 0 {
+            return None;
+        }
+        let trace = u128::from_str_radix(self.traceparent.get(3..35)?, 16).ok()?;
+        let parent = u64::from_str_radix(self.traceparent.get(36..52)?, 16).ok()?;
+        Some((TraceId::new(trace.to_be_bytes())?, SpanId::new(parent.to_be_bytes())?))
+    }
+
+    /// The `traceparent` for whom comes next, when `span` is ours in this trace.
+    #[must_use]
+    pub fn traceparent_of(self, span: SpanId) -> String {
+        let trace = self.traceparent.get(3..35).unwrap_or_default();
+        let flags = self.flags().unwrap_or_default() & FLAGS_PASSED_ON;
+        format!("00-{trace}-{span}-{flags:02x}")
+    }
+
+    fn flags(self) -> Option<u8> {
+        u8::from_str_radix(self.traceparent.get(53..55)?, 16).ok()
     }
 
     /// Gives the context to an event that has none of its own and has room for it.
@@ -134,6 +169,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sampled_trace_tells_its_names() {
+        let sampled = |text: &str| TraceContext::parse(text, None).unwrap().sampled();
+        let (trace, parent) = sampled(EXAMPLE).unwrap();
+        assert_eq!(trace.to_string(), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(parent.to_string(), "b7ad6b7169203331");
+        for (flags, is_sampled) in [("-00", false), ("-02", false), ("-03", true), ("-ff", true)] {
+            assert_eq!(sampled(&EXAMPLE.replace("-01", flags)).is_some(), is_sampled, "{flags}");
+        }
+    }
+
+    #[test]
+    fn a_span_of_ours_takes_the_callers_place() {
+        let span = SpanId::new(*b"\0\0\0\0\0\0\0\x07").unwrap();
+        let later = format!("cc{}-more", EXAMPLE[2..].replace("-01", "-ff"));
+        let next = |text: &str| TraceContext::parse(text, None).unwrap().traceparent_of(span);
+        assert_eq!(next(EXAMPLE), "00-0af7651916cd43dd8448eb211c80319c-0000000000000007-01");
+        assert_eq!(next(&later), "00-0af7651916cd43dd8448eb211c80319c-0000000000000007-03");
+    }
+
+    #[test]
     fn an_event_keeps_its_own_and_takes_one_that_it_has_room_for() {
         let context = TraceContext::parse(EXAMPLE, Some("a=b")).unwrap();
         let mut without = event();
@@ -142,6 +197,8 @@ mod tests {
         StoredEvent::encode(&without, &mut record);
         let stored = StoredEvent::decode(0, 0, record.into()).unwrap();
         assert_eq!(TraceContext::of(&stored), Some(context));
+
+        assert_eq!(TraceContext::carried_by(&without), Some(context));
 
         let mut with = event();
         with.headers.push((TRACEPARENT.to_owned(), "its own".to_owned()));

@@ -49,7 +49,8 @@ pub(crate) enum Command {
 Starts with no configuration at all: data in ./data, HTTP on 127.0.0.1:8080, gRPC on
 127.0.0.1:50051, TCP on 127.0.0.1:9000.
 SIGTERM or SIGINT drains: no new connections, then the requests in flight are finished (http.drain_timeout_ms,
-grpc.drain_timeout_ms, tcp.drain_timeout_ms), then the deliveries in flight (delivery.shutdown_timeout_ms). A second signal exits at once.")]
+grpc.drain_timeout_ms, tcp.drain_timeout_ms), then the deliveries in flight (delivery.shutdown_timeout_ms). A second signal exits at once.
+SIGHUP has the certificates of TLS read again, where there are any.")]
 pub(crate) struct ServeArguments {
     #[command(flatten)]
     pub(crate) source: ConfigSource,
@@ -130,6 +131,15 @@ pub(crate) struct ServerAddress {
     /// The server
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
+    /// With https: the authorities to believe instead of the public web's, in PEM; or EVENTRELAY_CA_FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// With https: a certificate to show to a server that asks for one, in PEM; or EVENTRELAY_CLIENT_CERTIFICATE_FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_certificate_file: Option<PathBuf>,
+    /// With https: the private key of that certificate, in PEM; or EVENTRELAY_CLIENT_KEY_FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,9 @@
-//! A small HTTP/1 client for the commands that talk to a server.
+//! A small HTTP/1 client for the commands that talk to a server, in the clear or over TLS.
 //!
 //! It tells apart what matters to a publisher: that the server was never reached (nothing can have been accepted),
 //! and that it was reached but gave no answer (anything may have been accepted).
+
+mod tls;
 
 use std::time::Duration;
 
@@ -9,12 +11,15 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
+use crate::arguments::ServerAddress;
 use crate::exit::{Exit, Failure};
+use tls::Distrust;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a whole answer may take; longer than any wait of the server's own.
@@ -29,7 +34,7 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 
 /// A client of one server.
 pub(crate) struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: Uri,
     /// Shown with every request.
     api_key: Option<HeaderValue>,
@@ -40,6 +45,10 @@ pub(crate) struct Client {
 pub(crate) enum ClientError {
     #[error("cannot reach {url}: {why}; is `eventrelay serve` running?")]
     Unreachable { url: Uri, why: String },
+    #[error("{url} is not believed: {why}; --ca-file names the authority to believe")]
+    NotBelieved { url: Uri, why: String },
+    #[error("{url} does not let this client in: {why}")]
+    TurnedAway { url: Uri, why: String },
     #[error("the connection to {url} broke before the answer: {why}")]
     NoAnswer { url: Uri, why: String },
 }
@@ -85,17 +94,31 @@ impl std::fmt::Display for Problem {
 }
 
 impl Client {
-    /// A client of the server at `url`, e.g. `http://127.0.0.1:8080`.
-    pub(crate) fn new(url: &str) -> Result<Self, Failure> {
+    /// A client of the server at a URL such as `http://127.0.0.1:8080` or `https://relay.example`.
+    pub(crate) fn new(server: &ServerAddress) -> Result<Self, Failure> {
+        let url = &server.url;
         let usage = |why: &str| Failure::usage(format!("--url {url}: {why}"));
         let base: Uri = url.parse().map_err(|_| usage("not a URL"))?;
-        if base.scheme_str() != Some("http") || base.authority().is_none() {
-            return Err(usage("expected http://HOST:PORT (the server speaks plain HTTP on loopback)"));
-        }
+        let config = match base.scheme_str() {
+            Some("http") if base.authority().is_some() => tls::config_for_http(server)?,
+            Some("https") if base.authority().is_some() => tls::config_for_https(server)?,
+            _ => {
+                return Err(usage(
+                    "expected http://HOST:PORT, or https://HOST:PORT where the server speaks TLS",
+                ));
+            }
+        };
         let api_key = std::env::var(API_KEY_VARIABLE).ok().map(|key| bearer(&key)).transpose()?;
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
+        // The one around it minds the scheme.
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         Ok(Self { pool: Pool::builder(TokioExecutor::new()).build(connector), base, api_key })
     }
 
@@ -155,7 +178,13 @@ impl Client {
         let request = request.body(Full::new(body)).map_err(|error| self.unreachable(error.to_string()))?;
         self.pool.request(request).await.map_err(|error| {
             let why = root_cause(&error);
-            if error.is_connect() { self.unreachable(why) } else { self.no_answer(why) }
+            let url = self.base.clone();
+            match Distrust::in_error(&error) {
+                Some(Distrust::OfServer) => ClientError::NotBelieved { url, why },
+                Some(Distrust::OfClient) => ClientError::TurnedAway { url, why },
+                None if error.is_connect() => self.unreachable(why),
+                None => self.no_answer(why),
+            }
         })
     }
 

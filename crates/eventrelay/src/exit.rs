@@ -93,7 +93,8 @@ fn exit_of(error: &StartError) -> Exit {
         StartError::Subscriptions(_)
         | StartError::Sink { .. }
         | StartError::BootstrapKey { .. }
-        | StartError::FrontDoor(BindError::Options(_)) => Exit::Usage,
+        | StartError::Telemetry(_)
+        | StartError::FrontDoor(BindError::Options(_) | BindError::Tls(_)) => Exit::Usage,
         StartError::FrontDoor(BindError::Listen { .. }) => Exit::CannotListen,
         StartError::FrontDoor(BindError::Contracts { .. })
         | StartError::Engine(_)

@@ -1,4 +1,4 @@
-//! The signals that end the server.
+//! The signals that end the server, and the one that has it read its certificates again.
 
 use std::fmt;
 
@@ -32,20 +32,26 @@ impl fmt::Display for Signal {
     }
 }
 
-/// SIGINT and SIGTERM, from now on.
+/// SIGINT and SIGTERM, and SIGHUP where it has a meaning, from now on.
 pub(crate) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
+    /// None: SIGHUP ends the process, as it does by itself.
+    hang_up: Option<unix::Signal>,
 }
 
 impl Signals {
-    /// From here on neither ends the process by itself.
-    pub(crate) fn listen() -> Result<Self, Failure> {
+    /// From here on neither SIGINT nor SIGTERM ends the process by itself, nor does SIGHUP where it asks for a reload.
+    pub(crate) fn listen(reload_on_hang_up: bool) -> Result<Self, Failure> {
         let listen = |kind| {
             unix::signal(kind)
                 .map_err(|error| Failure::unexpected(format!("cannot listen for signals: {error}")))
         };
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: reload_on_hang_up.then(|| listen(SignalKind::hangup())).transpose()?,
+        })
     }
 
     /// The next one. Nothing is missed between two calls.
@@ -53,6 +59,18 @@ impl Signals {
         tokio::select! {
             Some(()) = self.interrupt.recv() => Signal::Interrupt,
             Some(()) = self.terminate.recv() => Signal::Terminate,
+            // The runtime never closes a signal's stream while it runs.
+            else => std::future::pending().await,
+        }
+    }
+
+    /// The next time that it is asked to end, or, as none, to read its certificates again.
+    pub(crate) async fn next_or_reload(&mut self) -> Option<Signal> {
+        let Some(hang_up) = &mut self.hang_up else { return Some(self.next().await) };
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => Some(Signal::Interrupt),
+            Some(()) = self.terminate.recv() => Some(Signal::Terminate),
+            Some(()) = hang_up.recv() => None,
             // The runtime never closes a signal's stream while it runs.
             else => std::future::pending().await,
         }

@@ -142,3 +142,44 @@ fn a_tcp_listener_is_an_address_or_off() {
     let refused = check("0.0.0.0:9001");
     assert!(stderr(&refused).contains("tcp.lines_listen: 0.0.0.0:9001 can be reached"), "{refused:?}");
 }
+
+#[test]
+fn tables_with_names_of_ones_own_are_taken_and_their_keys_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let tables =
+        "[quotas.tenants.acme]\nevents_per_second = 5\n[telemetry.otlp_headers]\nx-api-key = \"canary\"\n";
+    fs::write(directory.path().join("relay.toml"), tables).unwrap();
+    let checked = run(directory.path(), ["config", "check", "relay.toml"]);
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let said = refusal_of("[quotas.tenants.acme]\nevents_a_second = 5\n");
+    assert!(said.contains("events_a_second"), "{said}");
+}
+
+#[test]
+fn a_wrong_way_to_the_collector_is_refused_without_showing_secrets() {
+    let said = refusal_of(
+        "[telemetry]\notlp_endpoint = \"http://user:canary@collector\"\nexport_interval_ms = 0\nmax_batch_spans = 0\n",
+    );
+    assert!(said.contains("telemetry.otlp_endpoint: must have no user and password"), "{said}");
+    assert!(!said.contains("canary"), "{said}");
+    for header in ["host = \"canary\"", "x-a = \"canary\\r\\n\"", "x-a = [\"canary\"]"] {
+        let said = refusal_of(&format!("[telemetry.otlp_headers]\n{header}\n"));
+        assert!(said.contains("telemetry.otlp_headers") && !said.contains("canary"), "{said}");
+    }
+}
+
+#[test]
+fn the_standard_variables_of_tracing_are_weaker_than_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    let wrong = check_with_environment(directory.path(), name, "collector:4317");
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    assert!(stderr(&wrong).contains(&format!("(in environment variable {name})")), "{wrong:?}");
+    fs::write(
+        directory.path().join("eventrelay.toml"),
+        "[telemetry]\notlp_endpoint = \"http://collector:4318\"\n",
+    )
+    .unwrap();
+    let overridden = check_with_environment(directory.path(), name, "collector:4317");
+    assert_eq!(overridden.status.code(), Some(0), "{overridden:?}");
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use eventrelay_event::rules::EventLimits;
 use eventrelay_event::{Envelope, Event, EventId, InvalidEvent, StoredEvent};
 use eventrelay_log::{AppendError, AppendedGroup, Group, Log, RecordOutcome, Refusal, Ticket};
+use eventrelay_telemetry::Spans;
 use smallvec::SmallVec;
 
 use crate::PublishError;
@@ -79,6 +80,7 @@ pub struct Publisher {
     limits: PublishLimits,
     keys: KeyHasher,
     metrics: PublisherMetrics,
+    spans: Spans,
 }
 
 impl Publisher {
@@ -87,7 +89,20 @@ impl Publisher {
     pub fn new(log: Log, mut limits: PublishLimits, metrics: PublisherMetrics) -> Self {
         let fits_commit = log.max_group_bytes().saturating_sub(RECORD_HEADER_BYTES);
         limits.events.event_bytes = limits.events.event_bytes.min(fits_commit);
-        Self { lookup: Lookup::new(log.clone()), keys: KeyHasher::new(log.id()), log, limits, metrics }
+        Self {
+            lookup: Lookup::new(log.clone()),
+            keys: KeyHasher::new(log.id()),
+            log,
+            limits,
+            metrics,
+            spans: Spans::default(),
+        }
+    }
+
+    /// The same with a place for the spans of publishes to go.
+    #[must_use]
+    pub fn with_spans(self, spans: Spans) -> Self {
+        Self { spans, ..self }
     }
 
     /// The limits that are in force.
@@ -106,6 +121,12 @@ impl Publisher {
     #[must_use]
     pub fn metrics(&self) -> &PublisherMetrics {
         &self.metrics
+    }
+
+    /// Where the spans of publishes go, for front doors, which know when a request begins and what becomes of it.
+    #[must_use]
+    pub fn spans(&self) -> &Spans {
+        &self.spans
     }
 
     /// Stores the events, all or none, and answers once they are on the disk.

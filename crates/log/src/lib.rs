@@ -39,6 +39,8 @@ pub mod disk;
 mod error;
 mod frame;
 mod frame_cache;
+#[cfg(test)]
+mod frame_fuzz;
 mod frame_walker;
 mod in_flight;
 mod key_index;

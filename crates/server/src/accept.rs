@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -17,6 +18,7 @@ use crate::admission::{Admission, Full};
 use crate::connection_metrics::ConnectionMetrics;
 use crate::limits::OptionsError;
 use crate::shutdown::Stage;
+use crate::tls::{self, Certificates, Stream, TlsError};
 
 /// Connections that the system holds for us while we are busy.
 const BACKLOG: u32 = 1024;
@@ -35,6 +37,9 @@ pub enum BindError {
         /// What is wrong with them.
         why: String,
     },
+    /// The files of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address cannot be had.
     #[error("cannot listen on {address} ({key}): {error}")]
     Listen {
@@ -55,17 +60,23 @@ pub struct Drained {
 }
 
 /// What is done with a connection.
-pub(crate) trait Door {
+pub(crate) trait Door: Send + Sync + 'static {
     /// Serves it to its end, or, once the stage is [`Stage::Draining`], until what was begun is finished.
     fn serve(
         &self,
-        socket: TcpStream,
+        stream: Stream,
         peer: SocketAddr,
         stage: watch::Receiver<Stage>,
     ) -> impl Future<Output = ()> + Send + 'static;
 
-    /// What a connection beyond the limit gets, whatever it asks.
+    /// What a connection beyond the limit gets, whatever it asks. With TLS there is no word before the handshake, which is
+    /// too dear for a connection that is not served.
     fn full_answer(&self) -> &[u8];
+
+    /// What is said in the clear, where TLS is spoken, to a client whose first byte is none of TLS.
+    fn not_tls_answer(&self) -> &[u8] {
+        b""
+    }
 
     /// Where connections are counted.
     fn connections(&self) -> &ConnectionMetrics;
@@ -76,21 +87,24 @@ pub(crate) trait Door {
 pub(crate) struct Acceptor {
     listener: TcpListener,
     admission: Admission,
+    certificates: Option<Certificates>,
     stage: watch::Sender<Stage>,
 }
 
 impl Acceptor {
-    /// Listens on `address`, which the configuration knows as `key`. Connections wait until [`Acceptor::run`]. Also gives
-    /// the address that was had, which tells the port when `address` leaves it open.
+    /// Listens on `address`, which the configuration knows as `key`, for connections that speak TLS if there are certificates.
+    /// They wait until [`Acceptor::run`]. Also gives the address that was had, which tells the port when `address` leaves it
+    /// open.
     pub(crate) fn bind(
         key: &'static str,
         address: SocketAddr,
         admission: Admission,
+        certificates: Option<Certificates>,
     ) -> Result<(Self, SocketAddr), BindError> {
         let failed = |error| BindError::Listen { key, address, error };
         let listener = listen(address).map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
-        Ok((Self { listener, admission, stage: watch::Sender::new(Stage::Running) }, bound))
+        Ok((Self { listener, admission, certificates, stage: watch::Sender::new(Stage::Running) }, bound))
     }
 
     /// Tells the stage to those who must know it before there is a connection.
@@ -107,6 +121,7 @@ impl Acceptor {
         shutdown: impl Future<Output = ()>,
     ) -> Drained {
         let mut connections = JoinSet::new();
+        let door = Arc::new(door);
         self.accept(&door, &mut connections, shutdown).await;
         let Self { listener, stage, .. } = self;
         // New clients are refused by the system at once, and can turn elsewhere.
@@ -117,7 +132,7 @@ impl Acceptor {
 
     async fn accept(
         &self,
-        door: &impl Door,
+        door: &Arc<impl Door>,
         connections: &mut JoinSet<()>,
         shutdown: impl Future<Output = ()>,
     ) {
@@ -153,7 +168,13 @@ impl Acceptor {
         }
     }
 
-    fn admit(&self, door: &impl Door, connections: &mut JoinSet<()>, socket: TcpStream, peer: SocketAddr) {
+    fn admit(
+        &self,
+        door: &Arc<impl Door>,
+        connections: &mut JoinSet<()>,
+        socket: TcpStream,
+        peer: SocketAddr,
+    ) {
         let place = match self.admission.admit(peer.ip()) {
             Ok(place) => place,
             Err(full) => {
@@ -163,7 +184,9 @@ impl Acceptor {
                 };
                 door.connections().count_refused(reason);
                 // A courtesy: when it cannot be written at once, the closing says enough.
-                if let Err(error) = socket.try_write(door.full_answer()) {
+                if self.certificates.is_none()
+                    && let Err(error) = socket.try_write(door.full_answer())
+                {
                     tracing::debug!(%peer, %error, "a refused connection was not told why");
                 }
                 return;
@@ -174,11 +197,46 @@ impl Acceptor {
             return;
         }
         let open = door.connections().open();
-        let serving = door.serve(socket, peer, self.stage.subscribe());
-        connections.spawn(async move {
-            serving.await;
-            drop((open, place));
-        });
+        let stage = self.stage.subscribe();
+        // Two tasks of different size: one in the clear does not carry the room for a handshake.
+        match self.certificates.clone() {
+            None => {
+                let serving = door.serve(Stream::Plain(socket), peer, stage);
+                connections.spawn(async move {
+                    serving.await;
+                    drop((open, place));
+                });
+            }
+            Some(certificates) => {
+                let door = Arc::clone(door);
+                connections.spawn(async move {
+                    serve_tls(&*door, &certificates, socket, peer, stage).await;
+                    drop((open, place));
+                });
+            }
+        }
+    }
+}
+
+/// Shakes hands, then serves.
+async fn serve_tls(
+    door: &impl Door,
+    certificates: &Certificates,
+    socket: TcpStream,
+    peer: SocketAddr,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let shaken = tokio::select! {
+        shaken = tls::accept(certificates, socket, door.not_tls_answer()) => shaken,
+        // Nothing was asked yet, so there is nothing to finish.
+        _ = stage.wait_for(|stage| *stage != Stage::Running) => return,
+    };
+    match shaken {
+        Ok(stream) => door.serve(stream, peer, stage).await,
+        Err(error) => {
+            door.connections().count_refused(error.reason());
+            tracing::debug!(%peer, %error, "no TLS handshake");
+        }
     }
 }
 

@@ -6,12 +6,15 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::tls::TlsMetrics;
+
 /// The handles of one front door. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConnectionMetrics {
     open: Gauge,
     refused: Family<ReasonLabels, Counter>,
     accept_errors: Counter,
+    pub(crate) tls: TlsMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,7 +28,7 @@ impl ConnectionMetrics {
         registry.register(format!("{prefix}_connections"), "Connections open", self.open.clone());
         registry.register(
             format!("{prefix}_refused_connections"),
-            "Connections closed at once, being too many",
+            "Connections closed before they were served, by reason",
             self.refused.clone(),
         );
         registry.register(
@@ -33,6 +36,7 @@ impl ConnectionMetrics {
             "Times that no connection could be accepted",
             self.accept_errors.clone(),
         );
+        self.tls.register(prefix, registry);
     }
 
     /// Counts a connection until the answer is dropped.

@@ -1,8 +1,12 @@
 //! What became of an event, as the front doors show it.
 
+use std::sync::Arc;
+
 use serde::{Serialize, Serializer};
 
-use eventrelay_event::Timestamp;
+use eventrelay_event::{StoredEvent, Timestamp};
+
+use crate::health::{DeliveriesUnreadable, SubscriptionsHealth};
 
 /// What became of an event for one subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,6 +74,19 @@ impl EventStatus {
             Self::Done
         }
     }
+}
+
+/// What became of the event for each subscription that it is for, read off the runtime.
+///
+/// # Errors
+/// When what is saved cannot be read.
+pub(crate) async fn of_event(
+    subscriptions: &Arc<dyn SubscriptionsHealth>,
+    event: StoredEvent,
+) -> Result<Vec<Delivery>, DeliveriesUnreadable> {
+    let subscriptions = Arc::clone(subscriptions);
+    let read = tokio::task::spawn_blocking(move || subscriptions.deliveries_of(&event)).await;
+    read.unwrap_or_else(|error| Err(DeliveriesUnreadable { why: error.to_string() }))
 }
 
 fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,7 +1,7 @@
 //! The front doors: how producers and people reach the relay.
 //!
 //! [`http`] for everything, [`grpc`] for typed clients and streams, [`tcp`] for producers that send frames or lines. What the doors have in common is here: the accept
-//! loop (`accept`), who is let in (`admission`), what is counted of connections, who may do what ([`auth`]) and how much ([`quota`]).
+//! loop (`accept`), who is let in (`admission`), [`tls`], what is counted of connections, who may do what ([`auth`]) and how much ([`quota`]).
 
 pub mod auth;
 pub mod grpc;
@@ -9,16 +9,21 @@ pub mod http;
 pub mod proto;
 pub mod quota;
 pub mod tcp;
+pub mod tls;
 
 mod accept;
 mod admission;
+mod batch_key;
 mod connection_metrics;
 mod connection_tasks;
 mod deliveries;
 mod health;
 mod limits;
 mod listen;
+mod payloads;
+mod protocol_error;
 mod receipt;
+mod request_trace;
 mod shutdown;
 
 pub use accept::{BindError, Drained};

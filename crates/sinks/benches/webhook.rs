@@ -88,6 +88,7 @@ fn delivery() -> Delivery {
         event: StoredEvent::decode(7, 1_769_860_800_000_123, Bytes::from(record)).unwrap(),
         attempt: 1,
         purpose: Purpose::Live,
+        span: None,
     }
 }
 

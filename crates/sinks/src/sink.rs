@@ -1,11 +1,12 @@
 //! The trait that every sink implements, and what it is given and answers.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use eventrelay_event::StoredEvent;
+use eventrelay_event::{Purpose, SpanId, StoredEvent, TraceContext};
 
 /// A boxed future, for a trait whose implementations are chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -36,6 +37,12 @@ pub trait Sink: Send + Sync + 'static {
     /// Whether it must be given events one call at a time, in the log's order: `order = "strict"`.
     fn needs_strict_order(&self) -> bool {
         false
+    }
+
+    /// Whether no event of a batch is delivered when one before it is to be tried again. A sink for which that is not so
+    /// is given events one at a time where the order is strict.
+    fn keeps_order_within_batch(&self) -> bool {
+        true
     }
 
     /// Finishes what is open (files, connections) before the process ends.
@@ -110,18 +117,21 @@ pub struct Delivery {
     pub attempt: u32,
     /// Why it is on its way.
     pub purpose: Purpose,
+    /// The attempt's own span in the event's trace; none where it has none.
+    pub span: Option<SpanId>,
 }
 
-/// Why an event is on its way to a subscription.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Purpose {
-    /// The cursor has come to it.
-    #[default]
-    Live,
-    /// It was a dead letter, and somebody asked for another try.
-    Redrive,
-    /// Somebody asked for a part of the log again. The target has it already, and wants it once more.
-    Replay,
+impl Delivery {
+    /// The `traceparent` that goes on to the target: the attempt's own span where there is one, so that what the target does
+    /// is its child; else the event's, as it came.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<Cow<'_, str>> {
+        let context = TraceContext::of(&self.event)?;
+        Some(match self.span {
+            Some(span) => Cow::Owned(context.traceparent_of(span)),
+            None => Cow::Borrowed(context.traceparent),
+        })
+    }
 }
 
 /// One try of a delivery.

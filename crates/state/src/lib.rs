@@ -17,6 +17,7 @@ mod open;
 mod progress;
 mod reconcile;
 mod records;
+mod replays;
 mod schema;
 mod state;
 mod subscription;
@@ -32,6 +33,7 @@ pub use records::{
     AttemptOutcome, AttemptRecord, Checkpoint, DeadLetter, Lifecycle, Position, Retrying, SubscriptionId,
     SubscriptionRecord,
 };
+pub use replays::{NewReplay, ReplayId, ReplayKind, ReplayProgress, ReplayRecord, ReplayState};
 pub use state::State;
 pub use subscription::{
     BatchSettings, BreakerSettings, InvalidSubscription, Order, RetryPolicy, SinkSpec, Start, Subscription,

@@ -1,8 +1,9 @@
 //! What is stored for a subscription, as its reader and writer see it. Times are microseconds since the Unix epoch.
 
 use bytes::Bytes;
+use eventrelay_event::Purpose;
 
-use crate::{Progress, Subscription};
+use crate::{Progress, ReplayId, ReplayProgress, Subscription};
 
 /// A subscription's number in the state store; never used again for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,6 +96,8 @@ pub struct Retrying {
     pub last_error: String,
     /// The event's key, where the subscription keeps order by key.
     pub event_key: Option<String>,
+    /// Why it is on its way.
+    pub purpose: Purpose,
 }
 
 /// A delivery that will not be tried again by itself.
@@ -191,6 +194,10 @@ pub struct Checkpoint {
     pub no_longer_retrying: Vec<u64>,
     /// New dead letters.
     pub dead_letters: Vec<DeadLetter>,
+    /// Offsets of dead letters that are on their way again, or have arrived.
+    pub no_longer_dead: Vec<u64>,
+    /// Replays that have come on.
+    pub replays: Vec<(ReplayId, ReplayProgress)>,
     /// Whether it delivers from now on, where that has changed.
     pub lifecycle: Option<Lifecycle>,
     /// New attempts to keep, oldest first.

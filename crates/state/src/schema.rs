@@ -6,7 +6,8 @@ use rusqlite::{Connection, Transaction};
 pub(crate) const APPLICATION_ID: i32 = 0x4552_5354;
 
 /// Migration n (from 1) leads from version n − 1 to n. A released file never changes.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001_initial.sql"), include_str!("../migrations/0002_replays.sql")];
 
 /// The newest version this release knows.
 pub(crate) fn supported_version() -> u32 {

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use eventrelay_event::Purpose;
 use rusqlite::{Connection, Row};
 
 use crate::delivery_state::progress;
 use crate::open::{open_reader, open_writer};
+use crate::replays::save_progress;
 use crate::writer::Writer;
 use crate::{
     AttemptOutcome, AttemptRecord, Checkpoint, DeadLetter, Lifecycle, LogIdentity, OpenError, OpenMode,
@@ -82,10 +84,14 @@ impl State {
         let reader = self.reader();
         let progress = progress(&reader, id)?;
         let mut statement = reader.prepare_cached(
-            "SELECT offset, attempts, panics, due_at_micros, first_failed_at_micros, last_error, event_key
+            "SELECT offset, attempts, panics, due_at_micros, first_failed_at_micros, last_error, event_key, purpose
              FROM retrying WHERE subscription_id = ?1 ORDER BY offset",
         )?;
-        let retrying = statement.query_map([id.0], read_retrying)?.collect::<Result<_, _>>()?;
+        let mut rows = statement.query([id.0])?;
+        let mut retrying = Vec::new();
+        while let Some(row) = rows.next()? {
+            retrying.push(read_retrying(row)?);
+        }
         Ok(Position { progress, retrying })
     }
 
@@ -202,8 +208,16 @@ fn save_checkpoint(connection: &Connection, checkpoint: &Checkpoint) -> Result<(
     for retrying in &checkpoint.retrying {
         save_retrying(connection, id, retrying)?;
     }
+    for offset in &checkpoint.no_longer_dead {
+        connection
+            .prepare_cached("DELETE FROM dead_letters WHERE subscription_id = ?1 AND offset = ?2")?
+            .execute((id, offset))?;
+    }
     for letter in &checkpoint.dead_letters {
         save_dead_letter(connection, id, letter)?;
+    }
+    for (replay, progress) in &checkpoint.replays {
+        save_progress(connection, *replay, progress)?;
     }
     if let Some(lifecycle) = &checkpoint.lifecycle {
         update_lifecycle(connection, checkpoint.subscription, lifecycle)?;
@@ -215,11 +229,11 @@ fn save_retrying(connection: &Connection, id: i64, retrying: &Retrying) -> Resul
     connection
         .prepare_cached(
             "INSERT INTO retrying (subscription_id, offset, attempts, panics, due_at_micros, first_failed_at_micros,
-                                   last_error, event_key)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                                   last_error, event_key, purpose)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT (subscription_id, offset) DO UPDATE SET
                  attempts = excluded.attempts, panics = excluded.panics, due_at_micros = excluded.due_at_micros,
-                 last_error = excluded.last_error",
+                 last_error = excluded.last_error, purpose = excluded.purpose",
         )?
         .execute((
             id,
@@ -230,6 +244,7 @@ fn save_retrying(connection: &Connection, id: i64, retrying: &Retrying) -> Resul
             retrying.first_failed_at_micros,
             &retrying.last_error,
             &retrying.event_key,
+            retrying.purpose.name(),
         ))?;
     Ok(())
 }
@@ -289,7 +304,8 @@ fn save_attempts(connection: &Connection, id: i64, attempts: &[AttemptRecord]) -
     Ok(())
 }
 
-fn read_retrying(row: &Row<'_>) -> rusqlite::Result<Retrying> {
+fn read_retrying(row: &Row<'_>) -> Result<Retrying, StateError> {
+    let purpose: String = row.get(7)?;
     Ok(Retrying {
         offset: row.get(0)?,
         attempts: row.get(1)?,
@@ -298,6 +314,8 @@ fn read_retrying(row: &Row<'_>) -> rusqlite::Result<Retrying> {
         first_failed_at_micros: row.get(4)?,
         last_error: row.get(5)?,
         event_key: row.get(6)?,
+        purpose: Purpose::from_name(&purpose)
+            .ok_or_else(|| unreadable(format_args!("a retry's purpose `{purpose}`")))?,
     })
 }
 

@@ -20,6 +20,7 @@ fn retrying(offset: u64, attempts: u32) -> Retrying {
         first_failed_at_micros: 1_000_000,
         last_error: "connection refused".to_owned(),
         event_key: Some("customer-1".to_owned()),
+        purpose: eventrelay_event::Purpose::Replay,
     }
 }
 

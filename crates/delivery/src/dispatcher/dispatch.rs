@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventrelay_sinks::{BatchLimit, Delivery, Purpose};
-use eventrelay_state::Order;
+use eventrelay_state::{Order, ReplayId};
 use tokio::time::Instant;
 
 use super::Dispatcher;
 use crate::breaker::{BreakerState, Permit};
-use crate::call::{Call, Work, decode};
+use crate::call::{Call, Waiting, Work, decode};
 use crate::key_gate::{Admission, Place};
 use crate::reader::Next;
 use crate::status::RunState;
@@ -26,6 +26,29 @@ pub(super) enum Blocked {
     Until(Instant),
     /// Nothing: the task only yields to others.
     MoreToScan,
+}
+
+/// What a call is to do.
+pub(super) struct Chosen {
+    work: Work,
+    retry: bool,
+    replay: Option<ReplayId>,
+}
+
+impl Chosen {
+    fn new(work: Work) -> Self {
+        Self { work, retry: false, replay: None }
+    }
+
+    /// Whether it is of this replay.
+    pub(super) fn is_of(&self, replay: ReplayId) -> bool {
+        self.replay == Some(replay)
+    }
+
+    /// Events of a replay.
+    pub(super) fn replayed(deliveries: Vec<Delivery>, replay: ReplayId) -> Self {
+        Self { work: Work::Deliver(deliveries), retry: false, replay: Some(replay) }
+    }
 }
 
 /// What a record is to this subscription.
@@ -46,7 +69,7 @@ impl Dispatcher {
         }
         let mut scan = SCAN_RECORDS;
         loop {
-            if self.halt != RunState::Running || self.checkpointer.is_full() {
+            if !self.may_start() {
                 self.hold_no_memory();
                 return Blocked::UntilSomethingEnds;
             }
@@ -67,15 +90,21 @@ impl Dispatcher {
                 limit.events = 1;
             }
             match self.next_work(limit, probe, now, &mut scan) {
-                Some((work, retry)) => self.start(work, retry, probe),
+                Some(chosen) => self.start(chosen, probe),
                 None if scan == 0 => return Blocked::MoreToScan,
                 None => return self.until_a_retry_is_due(now),
             }
         }
     }
 
-    fn start(&mut self, work: Work, retry: bool, probe: bool) {
-        let call = Call { work, probe, retry };
+    /// Whether anything may start at all. A seek waits for what is on its way, so that nothing of before comes after it.
+    fn may_start(&self) -> bool {
+        self.halt == RunState::Running && !self.checkpointer.is_full() && self.seek.is_none()
+    }
+
+    fn start(&mut self, chosen: Chosen, probe: bool) {
+        let Chosen { work, retry, replay } = chosen;
+        let call = Call { work, probe, retry, replay };
         if let Some(rate) = &mut self.rate {
             rate.take(call.events());
         }
@@ -88,17 +117,18 @@ impl Dispatcher {
             Arc::clone(&self.sink),
             Arc::clone(self.reader.log()),
             timeout,
+            self.tracer.clone(),
         )));
     }
 
-    /// What to call the sink with next, and whether it is a retry.
+    /// What to call the sink with next.
     fn next_work(
         &mut self,
         limit: BatchLimit,
         probe: bool,
         now: Instant,
         scan: &mut usize,
-    ) -> Option<(Work, bool)> {
+    ) -> Option<Chosen> {
         let strict = self.spec.order == Order::Strict;
         if strict && !self.in_flight.is_empty() {
             return None;
@@ -107,7 +137,7 @@ impl Dispatcher {
         if probe || self.retry_calls < self.most_calls.div_ceil(2) {
             let retries = self.due_retries(limit, strict, now);
             if !retries.is_empty() {
-                return Some((Work::LoadAndDeliver(retries), true));
+                return Some(Chosen { work: Work::LoadAndDeliver(retries), retry: true, replay: None });
             }
         }
         if strict && self.retries.len() > 0 {
@@ -115,17 +145,27 @@ impl Dispatcher {
         }
         let ready = self.ready_events(limit);
         if !ready.is_empty() {
-            return Some((Work::LoadAndDeliver(ready), false));
+            return Some(Chosen::new(Work::LoadAndDeliver(ready)));
         }
         if self.retries.len() >= self.spec.retry.max_retrying.get() as usize || self.read_again_at.is_some() {
             return None;
         }
-        let new = self.new_events(limit, scan);
-        (!new.is_empty()).then_some((Work::Deliver(new), false))
+        // In turns, so that neither holds up the other.
+        self.replay_goes_first = !self.replay_goes_first;
+        if self.replay_goes_first {
+            let replayed = self.replayed_events(limit, now, scan);
+            return replayed.or_else(|| self.new_work(limit, scan));
+        }
+        self.new_work(limit, scan).or_else(|| self.replayed_events(limit, now, scan))
     }
 
-    /// The retries that are due, as (offset, number of the attempt). One that made the sink panic goes alone.
-    fn due_retries(&mut self, limit: BatchLimit, strict: bool, now: Instant) -> Vec<(u64, u32)> {
+    fn new_work(&mut self, limit: BatchLimit, scan: &mut usize) -> Option<Chosen> {
+        let new = self.new_events(limit, scan);
+        (!new.is_empty()).then(|| Chosen::new(Work::Deliver(new)))
+    }
+
+    /// The retries that are due. One that made the sink panic goes alone.
+    fn due_retries(&mut self, limit: BatchLimit, strict: bool, now: Instant) -> Vec<Waiting> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while batch.len() < limit.events {
@@ -140,7 +180,7 @@ impl Dispatcher {
             if !batch.is_empty() && (alone || bytes > limit.bytes) {
                 break;
             }
-            batch.push((offset, entry.attempts + 1));
+            batch.push(Waiting { offset, attempt: entry.attempts + 1, purpose: entry.purpose });
             self.retries.take(offset);
             if alone {
                 break;
@@ -149,8 +189,8 @@ impl Dispatcher {
         batch
     }
 
-    /// Events whose key became free, as (offset, number of the attempt).
-    fn ready_events(&mut self, limit: BatchLimit) -> Vec<(u64, u32)> {
+    /// Events whose key became free.
+    fn ready_events(&mut self, limit: BatchLimit) -> Vec<Waiting> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(&place) = self.ready.front() {
@@ -158,8 +198,10 @@ impl Dispatcher {
             if batch.len() >= limit.events || (!batch.is_empty() && bytes > limit.bytes) {
                 break;
             }
-            let attempts = self.retries.get(place.offset).map_or(0, |entry| entry.attempts);
-            batch.push((place.offset, attempts + 1));
+            let entry = self.retries.get(place.offset);
+            let (attempts, purpose) =
+                entry.map_or((0, Purpose::Live), |entry| (entry.attempts, entry.purpose));
+            batch.push(Waiting { offset: place.offset, attempt: attempts + 1, purpose });
             self.ready.pop_front();
         }
         batch
@@ -237,7 +279,7 @@ impl Dispatcher {
             }
             Admission::Go => {
                 self.reader.take();
-                Some(Verdict::Deliver(Delivery { event, attempt: 1, purpose: Purpose::Live }))
+                Some(Verdict::Deliver(Delivery { event, attempt: 1, purpose: Purpose::Live, span: None }))
             }
         }
     }
@@ -249,13 +291,18 @@ impl Dispatcher {
         self.breaker.probe_at().map_or(Blocked::UntilSomethingEnds, Blocked::Until)
     }
 
-    fn until_a_retry_is_due(&self, now: Instant) -> Blocked {
+    fn until_a_retry_is_due(&mut self, now: Instant) -> Blocked {
         let due = match self.spec.order {
             Order::Strict => self.retries.first_due(),
             Order::Unordered | Order::ByKey => self.retries.next_due(),
         };
         // One that is due already waits for a call to end.
-        due.filter(|due| *due > now).map_or(Blocked::UntilSomethingEnds, Blocked::Until)
+        let replay = self.replays.iter_mut().filter_map(|replay| replay.next_at(now)).min();
+        due.filter(|due| *due > now)
+            .into_iter()
+            .chain(replay)
+            .min()
+            .map_or(Blocked::UntilSomethingEnds, Blocked::Until)
     }
 
     /// While nothing may start, nothing of the log is held; but it is looked at once, to tell how far behind we are.

@@ -16,7 +16,9 @@
 //! - An event on its way is in exactly one of: a call in flight, `ready`, the key gate, or the retry schedule.
 //! - What is not settled when the task ends is delivered again after the next start.
 
+mod command;
 mod dispatch;
+mod replay;
 mod settle;
 
 use std::collections::VecDeque;
@@ -26,12 +28,16 @@ use std::time::Duration;
 
 use eventrelay_log::ReadError;
 use eventrelay_sinks::{BatchLimit, BoxFuture, Sink};
-use eventrelay_state::{Lifecycle, Order, Position, Progress, StateError, Subscription, SubscriptionRecord};
+use eventrelay_state::{
+    Lifecycle, Order, Position, Progress, ReplayKind, ReplayRecord, StateError, Subscription,
+    SubscriptionRecord,
+};
+use eventrelay_telemetry::DeliveryTracer;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::breaker::Breaker;
@@ -47,7 +53,11 @@ use crate::retry_schedule::{RetryEntry, RetrySchedule};
 use crate::status::{RunState, SubscriptionStats};
 use crate::store::Store;
 
+pub(crate) use command::{Command, Done};
+
+use command::Answers;
 use dispatch::Blocked;
+use replay::Replay;
 
 /// The least number of events that may wait for their key.
 const WAITING_FOR_KEY_LIMIT: usize = 10_000;
@@ -82,12 +92,16 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stats: Arc<SubscriptionStats>,
     pub(crate) directives: watch::Receiver<Directive>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// Those that go on.
+    pub(crate) replays: Vec<ReplayRecord>,
     pub(crate) options: EngineOptions,
 }
 
 pub(crate) struct Dispatcher {
     spec: Subscription,
     sink: Arc<dyn Sink>,
+    tracer: DeliveryTracer,
     limit: BatchLimit,
     most_calls: usize,
     clock: Clock,
@@ -114,12 +128,20 @@ pub(crate) struct Dispatcher {
     starved: bool,
     stats: Arc<SubscriptionStats>,
     directives: watch::Receiver<Directive>,
+    commands: mpsc::Receiver<Command>,
+    /// Where to go on, once nothing is on its way.
+    seek: Option<(u64, Done)>,
+    replays: Vec<Replay>,
+    replay_goes_first: bool,
+    store: Arc<dyn Store>,
+    answers: Answers,
     resumptions: u64,
 }
 
 impl Dispatcher {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { record, position, sink, log, store, stats, directives, options } = parts;
+        let Parts { record, position, sink, log, store, stats, directives, commands, replays, options } =
+            parts;
         let SubscriptionRecord { id, spec, lifecycle, .. } = record;
         let now = Instant::now();
         let resumptions = directives.borrow().resumptions;
@@ -127,11 +149,13 @@ impl Dispatcher {
         let max_retrying = spec.retry.max_retrying.get() as usize;
         let gate =
             (spec.order == Order::ByKey).then(|| KeyGate::new(max_retrying.max(WAITING_FOR_KEY_LIMIT)));
-        let needed = needed_offset(&position);
+        let needed = needed_offset(&position, &replays);
+        let replays = replays.into_iter().map(|record| Replay::new(record, &log, &store, now)).collect();
         let interval = options.checkpoint_interval;
-        let checkpointer = Checkpointer::new(store, id, interval, &position.progress, needed);
+        let tracer = options.spans.deliveries(&spec.tenant, &spec.name, sink.kind());
+        let checkpointer = Checkpointer::new(Arc::clone(&store), id, interval, &position.progress, needed);
         let mut dispatcher = Self {
-            limit: batch_limit(&spec, sink.batch_limit()),
+            limit: batch_limit(&spec, &*sink),
             most_calls,
             clock: Clock::start(),
             random: options
@@ -154,9 +178,16 @@ impl Dispatcher {
             starved: false,
             spec,
             sink,
+            tracer,
             stats,
             resumptions,
             directives,
+            commands,
+            seek: None,
+            replays,
+            replay_goes_first: false,
+            store,
+            answers: Answers::default(),
         };
         dispatcher.restore_retries(position.retrying);
         dispatcher
@@ -173,6 +204,7 @@ impl Dispatcher {
                 return self.stop(stop_by).await;
             }
             self.follow(directive);
+            self.seek_if_idle();
             let now = Instant::now();
             let blocked = self.start_calls(now);
             self.begin_checkpoint_if_due(now);
@@ -192,12 +224,16 @@ impl Dispatcher {
                     self.directives = stop_now();
                 }
             }
+            Some(command) = self.commands.recv() => self.obey(command),
             saved = self.checkpointer.end(), if self.checkpointer.is_saving() => self.saved(saved),
             () = sleep_until(wake), if wake.is_some() => {}
             read = self.reader.advance(), if self.starved => {
                 if let Err(error) = read {
                     self.cannot_read(&error);
                 }
+            }
+            (id, result) = replay::advance_one(&mut self.replays), if self.replays.iter().any(Replay::is_starved) => {
+                self.replay_advanced(id, result);
             }
             Some(finished) = self.in_flight.next(), if !self.in_flight.is_empty() => self.settle(finished),
             () = tokio::task::yield_now(), if blocked == Blocked::MoreToScan => {}
@@ -277,6 +313,7 @@ impl Dispatcher {
                 panics: row.panics,
                 first_failed_at_micros: row.first_failed_at_micros,
                 bytes: None,
+                purpose: row.purpose,
                 due: (held != Admission::Wait).then_some(due),
             };
             self.retries.insert(row.offset, entry);
@@ -339,10 +376,14 @@ impl Dispatcher {
     fn begin_checkpoint(&mut self, now: Instant) {
         let cursor = self.progress.cursor();
         let needed = self.retries.lowest_offset().map_or(cursor, |lowest| lowest.min(cursor));
+        let replayed = self.replays.iter().filter_map(Replay::needed_offset).min();
+        let needed = replayed.map_or(needed, |offset| offset.min(needed));
+        self.answers.save_begins();
         self.checkpointer.begin(&self.progress, self.settled, needed, now);
     }
 
     fn saved(&mut self, result: Result<Saved, Option<StateError>>) {
+        self.answers.save_ended(result.is_ok());
         match result {
             Ok(saved) => {
                 self.stats.durable_cursor.store(saved.cursor, Ordering::Relaxed);
@@ -384,9 +425,11 @@ impl Dispatcher {
 }
 
 /// The lowest offset that the log must keep for a subscription that stands here.
-pub(crate) fn needed_offset(position: &Position) -> u64 {
-    let cursor = position.progress.cursor();
-    position.retrying.first().map_or(cursor, |first| first.offset.min(cursor))
+pub(crate) fn needed_offset(position: &Position, replays: &[ReplayRecord]) -> u64 {
+    let of_the_log = replays.iter().filter(|replay| replay.request.kind == ReplayKind::Replay);
+    let replayed = of_the_log.map(|replay| replay.progress.next_offset).min();
+    let retried = position.retrying.first().map(|first| first.offset);
+    replayed.into_iter().chain(retried).fold(position.progress.cursor(), u64::min)
 }
 
 /// What a stored lifecycle means for a start.
@@ -398,10 +441,14 @@ pub(crate) fn halt_of(lifecycle: Lifecycle) -> RunState {
     }
 }
 
-fn batch_limit(spec: &Subscription, sink: BatchLimit) -> BatchLimit {
+fn batch_limit(spec: &Subscription, sink: &dyn Sink) -> BatchLimit {
+    let own = sink.batch_limit();
     let events = spec.batch.max_events.map_or(usize::MAX, |events| events.get() as usize);
     let bytes = spec.batch.max_bytes.map_or(usize::MAX, |bytes| bytes.get() as usize);
-    BatchLimit { events: sink.events.min(events).max(1), bytes: sink.bytes.min(bytes) }
+    // By key there is one event of a key in a batch, so only strict order can be broken within one.
+    let one_by_one = spec.order == Order::Strict && !sink.keeps_order_within_batch();
+    let events = if one_by_one { 1 } else { own.events.min(events).max(1) };
+    BatchLimit { events, bytes: own.bytes.min(bytes) }
 }
 
 async fn sleep_until(instant: Option<Instant>) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use eventrelay_event::StoredEvent;
+use eventrelay_event::{Purpose, StoredEvent};
 use eventrelay_log::{ReadError, Record};
 use eventrelay_sinks::{Attempt, Delivery, Outcome};
 use eventrelay_state::{AttemptOutcome, AttemptRecord, DeadLetter, Lifecycle, Order, Retrying};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Dispatcher, READ_RETRY_WAIT};
 use crate::backoff;
-use crate::call::{Answer, Finished, LoadError};
+use crate::call::{Answer, Finished, LoadError, Waiting};
 use crate::clock::{micros, wall_micros};
 use crate::key_gate::Place;
 use crate::retry_schedule::RetryEntry;
@@ -40,11 +40,12 @@ impl Dispatcher {
             None => {}
             Some(answer) => {
                 let failed = self.settle_answer(&finished.deliveries, answer, now);
+                self.replay_settled(finished.replay, &finished.deliveries);
                 self.breaker.record(failed, finished.probe, now);
             }
         }
-        for (offset, attempt, error) in finished.unloaded {
-            self.settle_unloaded(offset, attempt, error, now);
+        for (waiting, error) in finished.unloaded {
+            self.settle_unloaded(waiting, error, now);
         }
     }
 
@@ -125,20 +126,24 @@ impl Dispatcher {
     fn failed(&mut self, delivery: &Delivery, failure: Failure, now: Instant) {
         let panics = self.retries.get(delivery.event.offset()).map_or(0, |entry| entry.panics)
             + u32::from(failure.panicked);
-        if panics >= PANICS_LIMIT {
+        let is_gone_from_the_log = delivery.event.offset() < self.reader.log().oldest_offset();
+        if delivery.purpose == Purpose::Redrive && is_gone_from_the_log {
+            // It could not be read for another try, and then there would be nothing left of it.
+            self.dead(delivery, format!("tried again, in vain: {}", failure.why));
+        } else if panics >= PANICS_LIMIT {
             self.dead(delivery, format!("gave up after {panics} panics: {}", failure.why));
         } else if delivery.attempt >= self.spec.retry.max_attempts.get() {
             self.dead(delivery, format!("gave up after {} attempts: {}", delivery.attempt, failure.why));
         } else {
             self.stats.metrics.retried.inc();
             let wait = backoff::wait(&self.spec.retry, delivery.attempt, failure.after, &mut self.random);
-            self.schedule(&delivery.event, delivery.attempt, panics, now + wait, failure.why);
+            self.schedule(delivery, delivery.attempt, panics, now + wait, failure.why);
         }
     }
 
     /// The target wants nothing more: the event is kept, for the case that the subscription is enabled again.
     fn gone(&mut self, delivery: &Delivery, why: String, now: Instant) {
-        self.schedule(&delivery.event, delivery.attempt.saturating_sub(1), 0, now, why.clone());
+        self.schedule(delivery, delivery.attempt.saturating_sub(1), 0, now, why.clone());
         if !matches!(self.halt, RunState::Disabled { .. }) {
             tracing::warn!(
                 subscription = self.spec.name,
@@ -151,7 +156,8 @@ impl Dispatcher {
     }
 
     /// Enters the delivery in the retry schedule. Its offset is settled, for the next checkpoint saves both.
-    fn schedule(&mut self, event: &StoredEvent, attempts: u32, panics: u32, due: Instant, why: String) {
+    fn schedule(&mut self, delivery: &Delivery, attempts: u32, panics: u32, due: Instant, why: String) {
+        let (event, purpose) = (&delivery.event, delivery.purpose);
         let offset = event.offset();
         let known = self.retries.get(offset).map(|entry| entry.first_failed_at_micros);
         let event_key = if self.spec.order == Order::ByKey { event.key() } else { None };
@@ -160,6 +166,7 @@ impl Dispatcher {
             panics,
             first_failed_at_micros: known.unwrap_or_else(|| self.clock.now_micros()),
             bytes: Some(event.encoded().len()),
+            purpose,
             due: Some(due),
         };
         self.checkpointer.unsaved.retry(Retrying {
@@ -170,6 +177,7 @@ impl Dispatcher {
             first_failed_at_micros: entry.first_failed_at_micros,
             last_error: shortened(why),
             event_key: event_key.map(str::to_owned),
+            purpose,
         });
         self.retries.insert(offset, entry);
         self.progress.settle(offset);
@@ -242,7 +250,8 @@ impl Dispatcher {
     }
 
     /// An event that waited could not be read from the log again.
-    fn settle_unloaded(&mut self, offset: u64, attempt: u32, error: LoadError, now: Instant) {
+    fn settle_unloaded(&mut self, waiting: Waiting, error: LoadError, now: Instant) {
+        let Waiting { offset, attempt, .. } = waiting;
         match error {
             LoadError::Undecodable { record, why } => self.undecodable(&record, why, attempt - 1),
             LoadError::Read(ReadError::Trimmed { .. }) => {

@@ -173,7 +173,9 @@ fn the_body_is_the_data() {
     assert_eq!(data(Some("text/plain"), b"\xe4"), Ok(Some(DataKind::Binary)));
     assert_eq!(data(Some("text/plain"), b"a\0b"), Ok(Some(DataKind::Binary)));
     assert_eq!(data(Some("application/octet-stream"), b"text"), Ok(Some(DataKind::Binary)));
-    assert_eq!(data(None, b"{}"), Ok(Some(DataKind::Binary)));
+    // As the Python SDK sends JSON.
+    assert_eq!(data(None, b"{}"), Ok(Some(DataKind::Json)));
+    assert_eq!(data(None, b"{"), Ok(Some(DataKind::Binary)));
     assert_eq!(data(Some("application/json"), b""), Ok(None));
     let event = binary(&REQUIRED, Some("application/json"), b"").unwrap();
     assert_eq!(event.content_type.as_deref(), Some("application/json"));

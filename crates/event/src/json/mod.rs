@@ -16,6 +16,7 @@
 mod error;
 mod number;
 mod object_names;
+mod plain;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::number;
 use super::object_names::ObjectNames;
+use super::plain::plain_bytes;
 use super::{JsonError, JsonErrorKind as Kind};
 
 /// What a JSON text may be at most.
@@ -182,9 +183,7 @@ impl Validator<'_> {
         let mut escaped = false;
         self.position += 1;
         loop {
-            while self.bytes.get(self.position).is_some_and(|&byte| is_plain(byte)) {
-                self.position += 1;
-            }
+            self.position += plain_bytes(self.bytes.get(self.position..).unwrap_or_default());
             match self.peek()? {
                 b'"' => {
                     self.position += 1;
@@ -250,9 +249,4 @@ impl Validator<'_> {
             self.position += 1;
         }
     }
-}
-
-/// Whether a byte stands for itself in a string.
-fn is_plain(byte: u8) -> bool {
-    byte != b'"' && byte != b'\\' && byte >= 0x20
 }

@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::plain::plain_bytes;
+
 /// One JSON value, without white space around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Value<'a>(&'a str);
@@ -101,6 +103,7 @@ fn value_bytes(text: &[u8]) -> Option<usize> {
 fn string_bytes(text: &[u8]) -> Option<usize> {
     let mut position = 1;
     loop {
+        position += plain_bytes(text.get(position..)?);
         match text.get(position)? {
             b'"' => return Some(position + 1),
             b'\\' => position += 2,

@@ -69,7 +69,7 @@ fn miss_times(log: &Log) -> (Duration, Duration) {
 }
 
 /// Ten million small records, each with a key.
-async fn fill(log: &Log) {
+pub(crate) async fn fill(log: &Log) {
     const BATCH: u64 = 2_000;
     for first in (0..KNOWN).step_by(BATCH as usize) {
         let mut group = Group::with_capacity(BATCH as usize * 40);
@@ -90,7 +90,7 @@ fn spread(n: u64) -> u64 {
 }
 
 /// Until the background thread has written and merged what it wants to, so that the steady state is measured.
-fn wait_until_merged(log: &Log) {
+pub(crate) fn wait_until_merged(log: &Log) {
     let deadline = Instant::now() + Duration::from_secs(120);
     let mut last = (f64::MAX, Instant::now());
     while Instant::now() < deadline && last.1.elapsed() < Duration::from_secs(4) {

@@ -52,20 +52,21 @@ pub(crate) async fn send(
     (answered, began.elapsed())
 }
 
-struct Connection {
+/// A kept connection, with one request at a time.
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> Self {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("connected");
         stream.set_nodelay(true).expect("set");
         Self { stream, buffer: Vec::with_capacity(4_096) }
     }
 
     /// Sends a request and reads its answer, which must be a success with a Content-Length.
-    async fn request(&mut self, request: &[u8]) {
+    pub(crate) async fn request(&mut self, request: &[u8]) {
         self.stream.write_all(request).await.expect("sent");
         loop {
             if let Some(end) = answer_end(&self.buffer) {

@@ -12,13 +12,17 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures for people")]
 
 mod backlog;
+mod batches;
 mod delivery;
+mod grpc;
 mod http;
 mod in_process;
 mod keys;
+mod known_keys;
 mod load;
 mod memory;
 mod opening;
+mod prepared;
 mod receiver;
 mod server;
 mod table;
@@ -34,12 +38,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Measure = fn(&Path, &mut Table);
 
-const MEASURES: [(&str, Measure); 8] = [
+const MEASURES: [(&str, Measure); 11] = [
     ("lone-publisher", in_process::lone_publisher),
     ("in-process", in_process::throughput),
     ("keys", keys::ten_million),
     ("http", http::beside_no_op),
+    ("batches", batches::of_a_hundred),
     ("tcp", tcp::pipelined_frames),
+    ("grpc", grpc::streams),
+    ("known-keys", known_keys::at_the_front_doors),
     ("delivery", delivery::accepted_and_delivered),
     ("opening", opening::ten_gibibytes),
     ("memory", backlog::idle_and_behind_a_dead_webhook),

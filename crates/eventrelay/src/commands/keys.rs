@@ -24,7 +24,7 @@ pub(crate) fn run(command: KeysCommand) -> Result<(), Failure> {
 }
 
 async fn create(arguments: CreateKeyArguments) -> Result<(), Failure> {
-    let client = Client::new(&arguments.server.url)?;
+    let client = Client::new(&arguments.server)?;
     let mut wanted = json!({"name": arguments.name, "scopes": arguments.scopes, "tenant": arguments.tenant});
     if let Some(seconds) = arguments.expires_in_seconds {
         wanted["expires_in_seconds"] = seconds.into();
@@ -40,7 +40,7 @@ async fn create(arguments: CreateKeyArguments) -> Result<(), Failure> {
 }
 
 async fn list(arguments: ListKeysArguments) -> Result<(), Failure> {
-    let client = Client::new(&arguments.server.url)?;
+    let client = Client::new(&arguments.server)?;
     let answer = taken(client.get(PATH).await?)?;
     if arguments.json {
         return print_json(&answer);
@@ -54,7 +54,7 @@ async fn revoke(arguments: RevokeKeyArguments) -> Result<(), Failure> {
     if !is_id {
         return Err(Failure::usage("a key's id has letters, digits and `_` only; `keys list` shows it"));
     }
-    let client = Client::new(&arguments.server.url)?;
+    let client = Client::new(&arguments.server)?;
     taken(client.delete(&format!("{PATH}/{}", arguments.id)).await?)?;
     eprintln!("{} is revoked", arguments.id);
     Ok(())

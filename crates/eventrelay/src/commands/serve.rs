@@ -4,6 +4,7 @@ use eventrelay::{
     Addresses, Config, GrpcOverrides, HttpOverrides, LogSync, LoggingOverrides, Overrides, Relay, Sources,
     StartOptions, TcpOverrides,
 };
+use eventrelay_server::tls::TlsOptions;
 use tokio::runtime::Runtime;
 
 use crate::arguments::ServeArguments;
@@ -33,6 +34,11 @@ fn most_connections(config: &Config) -> usize {
     config.http.max_connections + grpc + config.tcp.max_connections
 }
 
+/// Whether there is a certificate to be read again.
+fn speaks_tls(config: &Config) -> bool {
+    [&config.http.tls, &config.grpc.tls, &config.tcp.tls].into_iter().any(TlsOptions::is_enabled)
+}
+
 fn sources(arguments: &ServeArguments) -> Sources {
     Sources {
         file: arguments.source.config.clone(),
@@ -50,7 +56,7 @@ fn sources(arguments: &ServeArguments) -> Sources {
 }
 
 async fn serve(config: Config, options: StartOptions) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen(speaks_tls(&config))?;
     let greeting = Greeting::new(&config);
     // A log is opened within a second; whoever does not want to wait for that has lost nothing.
     let mut relay = tokio::select! {
@@ -58,9 +64,16 @@ async fn serve(config: Config, options: StartOptions) -> Result<(), Failure> {
         signal = signals.next() => exit_at_once(signal),
     };
     greeting.print(relay.addresses())?;
-    let signal = tokio::select! {
-        signal = signals.next() => signal,
-        () = relay.front_door_ended() => return Err(Failure::unexpected("a front door failed; see the log lines")),
+    let signal = loop {
+        tokio::select! {
+            signal = signals.next_or_reload() => match signal {
+                Some(signal) => break signal,
+                None => relay.request_certificate_reload(),
+            },
+            () = relay.front_door_ended() => {
+                return Err(Failure::unexpected("a front door failed; see the log lines"));
+            }
+        }
     };
     tracing::info!(%signal, "draining; a second signal stops at once");
     let drained = tokio::select! {
@@ -87,6 +100,8 @@ struct Greeting {
     data_directory: String,
     subscriptions: usize,
     sync: LogSync,
+    /// What HTTP, gRPC and TCP are called in a URL here.
+    schemes: [&'static str; 3],
     /// Where a sink writes to stdout, nothing else does.
     on_stdout: bool,
 }
@@ -97,6 +112,11 @@ impl Greeting {
             data_directory: config.data_directory.display().to_string(),
             subscriptions: config.subscriptions.len(),
             sync: config.log.sync,
+            schemes: [
+                if config.http.tls.is_enabled() { "https" } else { "http" },
+                if config.grpc.tls.is_enabled() { "grpcs" } else { "grpc" },
+                if config.tcp.tls.is_enabled() { "tls" } else { "tcp" },
+            ],
             on_stdout: config.subscriptions.iter().all(|subscription| subscription.sink.kind != "stdout"),
         }
     }
@@ -126,19 +146,20 @@ impl Greeting {
                 "WARNING: log.sync is not \"commit\": events that were acknowledged can be lost in a crash.\n"
             }
         };
+        let [http, grpc, tcp] = self.schemes;
         let also = |what, address: Option<_>| {
-            address.map_or_else(String::new, |address| format!("Listening on tcp://{address} for {what}\n"))
+            address.map_or_else(String::new, |address| format!("Listening on {tcp}://{address} for {what}\n"))
         };
         format!(
             "EventRelay {version}: data in {data}, {subscriptions} subscription{s}\n\
              {warning}\
-             Listening on http://{address}\n\
-             {grpc}{frames}{lines}\
+             Listening on {http}://{address}\n\
+             {also_grpc}{frames}{lines}\
              Try it:\n  \
-             curl -i http://{address}/v1/events -H 'content-type: application/json' \
+             curl -i {http}://{address}/v1/events -H 'content-type: application/json' \
              -d '{{\"type\":\"order.created\",\"source\":\"/shop\",\"data\":{{\"order\":1}}}}'",
             address = addresses.http,
-            grpc = addresses.grpc.map(|grpc| format!("Listening on grpc://{grpc}\n")).unwrap_or_default(),
+            also_grpc = addresses.grpc.map_or_else(String::new, |at| format!("Listening on {grpc}://{at}\n")),
             frames = also("frames", addresses.tcp.frames),
             lines = also("lines of JSON", addresses.tcp.lines),
             version = env!("CARGO_PKG_VERSION"),

@@ -28,7 +28,7 @@ const LINE_LIMIT_BYTES: usize = 64 << 20;
 
 /// Follows until enough were printed, or nobody reads any more.
 pub(crate) fn run(arguments: &TailArguments) -> Result<(), Failure> {
-    let client = Client::new(&arguments.server.url)?;
+    let client = Client::new(&arguments.server)?;
     commands::block_on(follow(&client, arguments.from, arguments.count))
 }
 

@@ -8,12 +8,12 @@ use figment::value::{Dict, Map};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::Serialize;
 
-use super::{Config, unknown, validate};
+use super::{Config, standard_environment, unknown, validate};
 
 /// The prefix of the environment variables that are configuration.
 const ENVIRONMENT_PREFIX: &str = "EVENTRELAY_";
-/// What follows the prefix in the one variable that is no configuration: the key that the commands show a server.
-const API_KEY_NAME: &str = "api_key";
+/// What follows the prefix in the variables that are no configuration: what the commands show a server, and believe of it.
+const NAMES_OF_CLIENTS: [&str; 4] = ["api_key", "ca_file", "client_certificate_file", "client_key_file"];
 /// The file that is read when none is named and it exists.
 const DEFAULT_FILE: &str = "eventrelay.toml";
 /// Tells values of the sources from the defaults.
@@ -141,6 +141,7 @@ pub(super) struct Layer {
 pub(super) enum Origin {
     File(PathBuf),
     Environment,
+    StandardEnvironment,
     CommandLine,
 }
 
@@ -151,6 +152,9 @@ impl Origin {
             Self::File(path) => path.display().to_string(),
             Self::Environment => {
                 format!("environment variable {ENVIRONMENT_PREFIX}{}", key.replace('.', "__").to_uppercase())
+            }
+            Self::StandardEnvironment => {
+                format!("environment variable {}", standard_environment::variable_of(key))
             }
             Self::CommandLine => "the command line".to_owned(),
         }
@@ -171,7 +175,7 @@ impl Provider for Layer {
 
 /// The sources that there are, the weakest first.
 fn layers(sources: &Sources) -> Result<Vec<Layer>, Problem> {
-    let environment = Env::prefixed(ENVIRONMENT_PREFIX).ignore(&[API_KEY_NAME]).split("__");
+    let environment = Env::prefixed(ENVIRONMENT_PREFIX).ignore(&NAMES_OF_CLIENTS).split("__");
     let mut layers = vec![
         layer(Origin::Environment, values_of(&environment))?,
         layer(Origin::CommandLine, values_of(&Serialized::defaults(&sources.overrides)))?,
@@ -187,6 +191,7 @@ fn layers(sources: &Sources) -> Result<Vec<Layer>, Problem> {
         let values = Toml::from_str::<Dict>(&text);
         layers.insert(0, layer(Origin::File(path), values)?);
     }
+    layers.insert(0, standard_environment::layer(|name| std::env::var(name).ok())?);
     Ok(layers)
 }
 

@@ -1,6 +1,7 @@
 //! The configuration: typed, documented, and every value with a default, so that none need be written.
 //!
-//! A value comes from, the later the stronger: the defaults ← the TOML file ← the environment ← the command line.
+//! A value comes from, the later the stronger: the defaults ← OpenTelemetry's variables ← the TOML file ← the environment
+//! ← the command line.
 //! The environment's names are the keys in capitals, with `__` for the dot: `EVENTRELAY_LOG__SEGMENT_BYTES` is
 //! `log.segment_bytes`. A key that does not exist is an error wherever it stands, since a misspelt limit that is
 //! silently ignored is found out too late.
@@ -11,6 +12,7 @@
 mod level;
 mod load;
 mod sections;
+mod standard_environment;
 mod unknown;
 mod validate;
 
@@ -21,6 +23,7 @@ use eventrelay_server::http::ServerOptions;
 use eventrelay_server::quota::QuotaOptions;
 use eventrelay_server::tcp::TcpOptions;
 use eventrelay_state::Subscription;
+use eventrelay_telemetry::TelemetryOptions;
 use serde::{Deserialize, Serialize};
 
 pub use level::LevelError;
@@ -58,6 +61,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// What sinks may connect to.
     pub egress: Egress,
+    /// The export of traces.
+    pub telemetry: TelemetryOptions,
     /// The process's own log lines.
     pub logging: Logging,
     /// Subscriptions declared here. They are created or changed at every start; one that is no longer
@@ -78,6 +83,7 @@ impl Default for Config {
             quotas: QuotaOptions::default(),
             delivery: Delivery::default(),
             egress: Egress::default(),
+            telemetry: TelemetryOptions::default(),
             logging: Logging::default(),
             subscriptions: Vec::new(),
         }

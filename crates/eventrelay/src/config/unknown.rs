@@ -15,7 +15,8 @@ pub(super) fn keys(layer: &Layer) -> Vec<Problem> {
     problems
 }
 
-/// The defaults serve as the list of what exists: an optional key is there with `null`.
+/// The defaults serve as the list of what exists: an optional key is there with `null`, and a table whose keys are anybody's
+/// choice is empty.
 fn collect(
     values: &Dict,
     known: &serde_json::Value,
@@ -23,7 +24,7 @@ fn collect(
     origin: &load::Origin,
     found: &mut Vec<Problem>,
 ) {
-    let Some(known) = known.as_object() else { return };
+    let Some(known) = known.as_object().filter(|known| !known.is_empty()) else { return };
     for (name, value) in values {
         let key = format!("{prefix}{name}");
         match (known.get(name), value) {

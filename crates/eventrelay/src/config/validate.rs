@@ -11,6 +11,7 @@ pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
     log(config, &mut problems);
     publish(config, &mut problems);
     front_doors(config, &mut problems);
+    telemetry(config, &mut problems);
     logging(config, &mut problems);
     subscriptions(config, &mut problems);
     problems
@@ -118,6 +119,7 @@ fn front_doors(config: &Config, problems: &mut Problems) {
             refuse(problems, key, why);
         }
     }
+    tls_files(config, problems);
     let errors = [
         config.http.validate().err(),
         config.grpc.validate().err(),
@@ -127,6 +129,18 @@ fn front_doors(config: &Config, problems: &mut Problems) {
     for error in errors.into_iter().flatten() {
         let key = format!("{}.{}", error.section, error.name);
         refuse(problems, &key, format!("{} must be {}", error.value, error.expected));
+    }
+}
+
+/// What cannot be used now is not found out by a server that has stopped another one first.
+fn tls_files(config: &Config, problems: &mut Problems) {
+    let doors =
+        [("http.tls", &config.http.tls), ("grpc.tls", &config.grpc.tls), ("tcp.tls", &config.tcp.tls)];
+    for (section, tls) in doors {
+        if let Err(error) = tls.check_files(section) {
+            let why = format!("{}: {}", error.path.display(), error.problem);
+            refuse(problems, &format!("{section}.{}", error.name), why);
+        }
     }
 }
 
@@ -144,6 +158,12 @@ fn subscriptions(config: &Config, problems: &mut Problems) {
         if !names.insert((&subscription.tenant, &subscription.name)) {
             refuse(problems, "subscriptions", format!("`{}` is declared twice", subscription.name));
         }
+    }
+}
+
+fn telemetry(config: &Config, problems: &mut Problems) {
+    if let Err(error) = config.telemetry.validate() {
+        refuse(problems, &format!("telemetry.{}", error.name), error.why);
     }
 }
 

@@ -6,6 +6,7 @@ use eventrelay_delivery::EngineError;
 use eventrelay_server::BindError;
 use eventrelay_sinks::SinkError;
 use eventrelay_state::{ReconcileError, StateError};
+use eventrelay_telemetry::OptionsError;
 
 /// Why a relay does not start. Each part's own error says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,9 @@ pub enum StartError {
     /// A front door does not open.
     #[error(transparent)]
     FrontDoor(#[from] BindError),
+    /// The export of traces does not start.
+    #[error(transparent)]
+    Telemetry(#[from] OptionsError),
     /// The API keys cannot be read.
     #[error("cannot read the API keys: {0}")]
     ApiKeys(#[from] StateError),

@@ -7,6 +7,7 @@ use eventrelay_server::auth::ApiKeys;
 use eventrelay_server::grpc::{GrpcMetrics, GrpcServer, GrpcServices};
 use eventrelay_server::http::{HttpMetrics, HttpServer, Services};
 use eventrelay_server::tcp::{TcpAddresses, TcpMetrics, TcpServer};
+use eventrelay_server::tls::Certificates;
 use eventrelay_server::{BindError, Drained, SubscriptionsHealth};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -56,6 +57,8 @@ pub(super) struct Parts {
 #[derive(Debug)]
 pub(super) struct FrontDoors {
     addresses: Addresses,
+    /// Of the doors that speak TLS.
+    certificates: Vec<Certificates>,
     servers: JoinSet<Drained>,
     stop: watch::Sender<bool>,
 }
@@ -68,7 +71,7 @@ pub(super) struct Shut {
 }
 
 impl FrontDoors {
-    /// Listens everywhere, and serves when that has succeeded.
+    /// Listens everywhere, and serves when that has succeeded. Blocking, where there are files of TLS to read.
     pub(super) fn open(config: &Config, parts: Parts, metrics: FrontDoorMetrics) -> Result<Self, BindError> {
         let (tcp_server, tcp) = TcpServer::bind(
             &config.tcp,
@@ -80,6 +83,7 @@ impl FrontDoors {
             publisher: Arc::clone(&parts.publisher),
             log: parts.log.clone(),
             api_keys: Arc::clone(&parts.api_keys),
+            subscriptions: Arc::clone(&parts.subscriptions),
             metrics: metrics.grpc,
         };
         let grpc = match config.grpc.enabled {
@@ -95,6 +99,9 @@ impl FrontDoors {
             metrics: metrics.http,
         };
         let (http_server, http) = HttpServer::bind(&config.http, services)?;
+        let of_grpc = grpc.as_ref().and_then(|(server, _)| server.certificates());
+        let certificates =
+            [http_server.certificates(), of_grpc, tcp_server.certificates()].into_iter().flatten().collect();
         let stop = watch::Sender::new(false);
         let stopped = || {
             let mut stop = stop.subscribe();
@@ -110,11 +117,17 @@ impl FrontDoors {
             servers.spawn(server.run(stopped()));
             address
         });
-        Ok(Self { addresses: Addresses { http, grpc, tcp }, servers, stop })
+        Ok(Self { addresses: Addresses { http, grpc, tcp }, certificates, servers, stop })
     }
 
     pub(super) fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// Has the files of TLS read again, soon. False where there are none.
+    pub(super) fn request_certificate_reload(&self) -> bool {
+        self.certificates.iter().for_each(Certificates::request_reload);
+        !self.certificates.is_empty()
     }
 
     /// Resolves when one has ended without being asked to, which only a fault in the program brings about.

@@ -1,12 +1,13 @@
 //! A running relay: its parts, started from the bottom up and shut down from the top down.
 //!
 //! ```text
-//!  start     log ─▶ state ─▶ subscriptions ─▶ sinks ─▶ engine ─▶ publisher ─▶ front doors
+//!  start     log ─▶ state ─▶ subscriptions ─▶ sinks ─▶ export of traces ─▶ engine ─▶ publisher ─▶ front doors
 //!  shutdown  front doors (nothing new; what is in flight is finished) ─▶ engine (deliveries in flight finish, cursors saved)
-//!            ─▶ state ─▶ log
+//!            ─▶ state ─▶ log ─▶ export of traces (what waits is sent, within a few seconds)
 //! ```
 //!
-//! In this order nothing is acknowledged that is not delivered from, and nothing is delivered that is not remembered.
+//! In this order nothing is acknowledged that is not delivered from, and nothing is delivered that is not remembered. Traces
+//! come last: a collector that hangs must hold up nothing that matters.
 
 mod error;
 mod front_doors;
@@ -24,6 +25,7 @@ use eventrelay_server::auth::{ApiKey, ApiKeys};
 use eventrelay_server::quota::{QuotaMetrics, Quotas};
 use eventrelay_sinks::Sink;
 use eventrelay_state::{Subscription, SubscriptionRecord};
+use eventrelay_telemetry::{Exporter, TelemetryMetrics};
 use prometheus_client::registry::Registry;
 use zeroize::Zeroizing;
 
@@ -53,6 +55,8 @@ pub struct Relay {
     publisher: Arc<Publisher>,
     api_keys: Arc<ApiKeys>,
     front_doors: FrontDoors,
+    /// None where no traces are exported.
+    exporter: Option<Exporter>,
     shutdown_timeout: Duration,
 }
 
@@ -86,9 +90,9 @@ impl Relay {
         let stores = Stores::open(&config, options.create_missing_state).await?;
         let started = start_on(&stores, &config, options.registry).await;
         match started {
-            Ok(Started { engine, publisher, api_keys, front_doors }) => {
+            Ok(Started { engine, publisher, api_keys, front_doors, exporter }) => {
                 let shutdown_timeout = Duration::from_millis(config.delivery.shutdown_timeout_ms);
-                Ok(Self { stores, engine, publisher, api_keys, front_doors, shutdown_timeout })
+                Ok(Self { stores, engine, publisher, api_keys, front_doors, exporter, shutdown_timeout })
             }
             Err(error) => {
                 stores.close().await;
@@ -109,15 +113,22 @@ impl Relay {
         &self.publisher
     }
 
+    /// Has the files of TLS read again, soon, whether or not they have changed. What cannot be used changes nothing.
+    pub fn request_certificate_reload(&self) {
+        if !self.front_doors.request_certificate_reload() {
+            tracing::info!("no front door speaks TLS: there is nothing to read again");
+        }
+    }
+
     /// Resolves when a front door has ended without being asked to, which only a fault in the program brings about.
     pub async fn front_door_ended(&mut self) {
         self.front_doors.one_ended().await;
     }
 
     /// Takes no more connections, finishes the requests and then the deliveries that are in flight, each within its
-    /// timeout, and closes the state and the log.
+    /// timeout, closes the state and the log, and sends the traces that wait.
     pub async fn shutdown(self) -> Drained {
-        let Self { stores, engine, api_keys, front_doors, shutdown_timeout, .. } = self;
+        let Self { stores, engine, api_keys, front_doors, exporter, shutdown_timeout, .. } = self;
         let shut = front_doors.shut().await;
         let mut drained = Drained {
             cut_off_connections: shut.cut_off_connections,
@@ -131,6 +142,9 @@ impl Relay {
             tracing::warn!(%error, "when API keys were last used could not be saved");
         }
         drained.failed |= !stores.close().await;
+        if let Some(exporter) = exporter {
+            exporter.shutdown().await;
+        }
         drained
     }
 }
@@ -141,6 +155,7 @@ struct Started {
     publisher: Arc<Publisher>,
     api_keys: Arc<ApiKeys>,
     front_doors: FrontDoors,
+    exporter: Option<Exporter>,
 }
 
 async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> Result<Started, StartError> {
@@ -150,8 +165,11 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
     let api_keys = open_api_keys(stores, config, quotas).await?;
     let subscriptions = reconcile(stores, config).await?;
     let with_sinks = build_sinks(subscriptions, stores.log.id().0, config).await?;
+    let telemetry_metrics = TelemetryMetrics::default();
+    let (spans, exporter) = eventrelay_telemetry::start(&config.telemetry, telemetry_metrics.clone())?;
     let checkpoint_interval = Duration::from_millis(config.delivery.checkpoint_interval_ms);
-    let engine_options = EngineOptions { checkpoint_interval, ..EngineOptions::default() };
+    let engine_options =
+        EngineOptions { checkpoint_interval, spans: spans.clone(), ..EngineOptions::default() };
     let engine = Engine::start(log.clone(), stores.state.clone(), with_sinks, engine_options).await?;
     let engine = Arc::new(engine);
 
@@ -162,9 +180,10 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
     engine.register_metrics(&mut registry);
     front_door_metrics.register(&mut registry);
     quota_metrics.register(&mut registry);
+    telemetry_metrics.register(&mut registry);
 
-    let publisher =
-        Arc::new(Publisher::new(log.clone(), settings::publish_limits(config), publisher_metrics));
+    let publisher = Publisher::new(log.clone(), settings::publish_limits(config), publisher_metrics);
+    let publisher = Arc::new(publisher.with_spans(spans));
     let parts = Parts {
         api_keys: Arc::clone(&api_keys),
         publisher: Arc::clone(&publisher),
@@ -172,13 +191,24 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
         subscriptions: Arc::new(EngineHealth(Arc::clone(&engine))),
         registry: Arc::new(registry),
     };
-    match FrontDoors::open(config, parts, front_door_metrics) {
-        Ok(front_doors) => Ok(Started { engine, publisher, api_keys, front_doors }),
+    match open_front_doors(config, parts, front_door_metrics).await {
+        Ok(front_doors) => Ok(Started { engine, publisher, api_keys, front_doors, exporter }),
         Err(error) => {
             engine.shutdown(Duration::from_millis(config.delivery.shutdown_timeout_ms)).await;
-            Err(error.into())
+            Err(error)
         }
     }
+}
+
+/// They read the files of TLS, so not on the runtime.
+async fn open_front_doors(
+    config: &Config,
+    parts: Parts,
+    metrics: FrontDoorMetrics,
+) -> Result<FrontDoors, StartError> {
+    let config = config.clone();
+    let open = move || FrontDoors::open(&config, parts, metrics);
+    Ok(tokio::task::spawn_blocking(open).await.map_err(|_| StartError::CutShort)??)
 }
 
 /// The keys that are stored, and the one in the file that the configuration names.

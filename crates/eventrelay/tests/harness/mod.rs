@@ -6,9 +6,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
+pub(crate) mod collector;
 pub(crate) mod connection;
 pub(crate) mod http;
 pub(crate) mod poll;
+pub(crate) mod protobuf;
 pub(crate) mod receiver;
 
 use std::ffi::OsStr;
@@ -51,7 +53,7 @@ pub(crate) fn eventrelay(directory: &Path) -> Command {
 /// since many run at once. A test that wants TCP asks for a free port on the command line.
 pub(crate) fn forget_configuration(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("EVENTRELAY_") {
+        if ["EVENTRELAY_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }
@@ -80,6 +82,7 @@ pub(crate) struct RelayProcess {
     /// Refers to this process for ever, where a number may be given to another once it has ended.
     pidfd: OwnedFd,
     http: SocketAddr,
+    scheme: String,
     lines: Receiver<String>,
     readers: Vec<JoinHandle<()>>,
     /// Everything it has printed that was read from `lines`.
@@ -113,10 +116,11 @@ impl RelayProcess {
     /// Starts any command that serves, and waits until it listens.
     pub(crate) fn spawn(command: Command) -> Result<Self, StartFailure> {
         let mut relay = Self::launch(command);
-        match relay.wait_for_line(|line| line.contains("Listening on http://")) {
+        match relay.wait_for_line(|line| line.contains("Listening on http")) {
             Some(line) => {
-                let address = line.split("http://").nth(1).unwrap();
-                relay.http = address.trim().parse().unwrap();
+                let (_, url) = line.split_once("Listening on ").unwrap();
+                let (scheme, address) = url.trim().split_once("://").unwrap();
+                (relay.scheme, relay.http) = (scheme.to_owned(), address.parse().unwrap());
                 Ok(relay)
             }
             None => Err(StartFailure { code: relay.wait().code(), said: relay.said.join("\n") }),
@@ -133,7 +137,8 @@ impl RelayProcess {
             forward_lines(child.stderr.take().unwrap(), sender),
         ];
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { child, pidfd, http: unknown, lines, readers, said: Vec::new() }
+        let scheme = "http".to_owned();
+        Self { child, pidfd, http: unknown, scheme, lines, readers, said: Vec::new() }
     }
 
     /// Where HTTP listens.
@@ -141,9 +146,16 @@ impl RelayProcess {
         self.http
     }
 
+    /// What it takes of the machine's memory at the moment.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// The server's URL for the commands' `--url`.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.http)
+        format!("{}://{}", self.scheme, self.http)
     }
 
     /// Waits for a line, of stdout or stderr, that `wanted` accepts, unless there has been one: which of the two comes
@@ -167,6 +179,13 @@ impl RelayProcess {
                 }
             }
         }
+    }
+
+    /// The most memory that it has ever had, in bytes.
+    pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// Sends a signal.

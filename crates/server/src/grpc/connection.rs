@@ -11,7 +11,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::options::GrpcOptions;
@@ -19,7 +18,9 @@ use super::service::{Shared, answer, draining};
 use crate::connection_tasks::ConnectionTasks;
 use crate::http::gate::{FramingLimits, Gate, GateLimits, Protocol};
 use crate::http::state::ConnectionState;
+use crate::protocol_error::is_protocol_error;
 use crate::shutdown::Stage;
+use crate::tls::{Stream, say_goodbye};
 
 /// What a client may send ahead of its readers, on one stream and on one connection. A connection that sends more than it
 /// may is ended, so these bound what it can make the server hold.
@@ -82,7 +83,7 @@ impl Protocols {
 
 /// Serves a connection until it ends, or until a drain has let it finish what it had begun.
 pub(crate) async fn serve(
-    socket: TcpStream,
+    stream: Stream,
     state: Arc<ConnectionState>,
     protocols: Arc<Protocols>,
     shared: Arc<Shared>,
@@ -90,11 +91,11 @@ pub(crate) async fn serve(
 ) {
     let peer = state.peer();
     let metrics = shared.metrics.clone();
-    let mut gate = Gate::new(socket, protocols.gate, Arc::clone(&state));
+    let mut gate = Gate::new(stream, protocols.gate, Arc::clone(&state));
     let protocol = tokio::select! {
         protocol = gate.detect() => protocol,
         // Nothing was asked yet, so there is nothing to finish.
-        () = draining(&mut stage) => return,
+        () = draining(&mut stage) => return say_goodbye(&mut gate).await,
     };
     match protocol {
         Ok(Some(Protocol::Http2)) => {}
@@ -132,6 +133,9 @@ pub(crate) async fn serve(
     };
     if let Err(error) = ended {
         // A client that leaves in the middle is no fault of ours, and refusals are counted elsewhere.
+        if is_protocol_error(&error) {
+            metrics.count_protocol_error();
+        }
         tracing::debug!(%peer, %error, "the connection ended early");
     }
 }

@@ -7,15 +7,21 @@
 //!
 //! What is wrong with an event is told by `accepted: false` and a message that begins with the stable code. What is wrong
 //! with the server ends the call with a status, so that clients repeat it.
+//!
+//! A job is asked for by its id, and answers `processing`, `done` or `failed` as the event does; what is no job of the
+//! key's tenant is `not found`, which is an answer of this contract and no refusal.
 
 use bytes::Bytes;
 use eventrelay_event::{Data, Event, Tenant};
 use tonic::{Request, Response, Status};
 
 use super::ingestor::timestamp_header;
+use super::refusals::Refused;
 use super::service::{Call, Shared};
+use super::status;
+use crate::deliveries::EventStatus;
 use crate::proto::event::event_service_server::EventService;
-use crate::proto::event::{EventRequest, EventResponse};
+use crate::proto::event::{EventRequest, EventResponse, StatusRequest, StatusResponse};
 
 const EVENT_TYPE: &str = "event";
 const SOURCE: &str = "/event.EventService";
@@ -26,7 +32,8 @@ impl EventService for Call {
         let request = request.into_inner();
         let bytes = request.payload.len();
         let access = self.access()?;
-        let events = vec![event(&self.shared, access.tenant(), request)];
+        let mut events = vec![event(&self.shared, access.tenant(), request)];
+        self.apply_trace(&mut events);
         let published = self.shared.publish(access, events, bytes).await;
         let answer = match published {
             Ok(receipts) => EventResponse {
@@ -42,6 +49,17 @@ impl EventService for Call {
             Err(refused) => return Err(refused.into_status()),
         };
         Ok(Response::new(answer))
+    }
+
+    async fn get_status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let found = status::find(&self.shared, self.access()?, &request.into_inner().job_id).await;
+        let status = match found.map_err(Refused::into_status)?.map(|found| found.status()) {
+            Some(EventStatus::Processing) => "processing",
+            Some(EventStatus::Done) => "done",
+            Some(EventStatus::Failed) => "failed",
+            None => "not found",
+        };
+        Ok(Response::new(StatusResponse { status: status.to_owned() }))
     }
 }
 

@@ -25,14 +25,7 @@ impl Ingestor for Call {
         &self,
         request: Request<Streaming<LogEvent>>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
-        let answers = pipeline::start(
-            self.shared.clone(),
-            &self.tasks,
-            self.access()?.clone(),
-            StreamLogs,
-            request.into_inner(),
-        );
-        Ok(Response::new(answers.map_err(Refused::into_status)?))
+        Ok(Response::new(pipeline::start(self, StreamLogs, request.into_inner())?))
     }
 }
 

@@ -101,7 +101,8 @@ fn data(kind: DataKind, bytes: &Bytes) -> v1::event::Data {
     }
 }
 
-fn timestamp(micros: u64) -> Timestamp {
+/// A time in microseconds since the Unix epoch.
+pub(crate) fn timestamp(micros: u64) -> Timestamp {
     Timestamp {
         seconds: i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX),
         nanos: i32::try_from(micros % 1_000_000 * 1000).unwrap_or_default(),

@@ -8,8 +8,10 @@ pub(crate) enum Method {
     Publish,
     PublishStream,
     GetEvent,
+    GetStatus,
     Subscribe,
     IngestEvent,
+    JobStatus,
     StreamLogs,
     Health,
     Reflection,
@@ -18,12 +20,14 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Publish,
         Self::PublishStream,
         Self::GetEvent,
+        Self::GetStatus,
         Self::Subscribe,
         Self::IngestEvent,
+        Self::JobStatus,
         Self::StreamLogs,
         Self::Health,
         Self::Reflection,
@@ -40,8 +44,10 @@ impl Method {
             ("eventrelay.v1.EventRelay", "Publish") => Self::Publish,
             ("eventrelay.v1.EventRelay", "PublishStream") => Self::PublishStream,
             ("eventrelay.v1.EventRelay", "GetEvent") => Self::GetEvent,
+            ("eventrelay.v1.EventRelay", "GetStatus") => Self::GetStatus,
             ("eventrelay.v1.EventRelay", "Subscribe") => Self::Subscribe,
             ("event.EventService", "IngestEvent") => Self::IngestEvent,
+            ("event.EventService", "GetStatus") => Self::JobStatus,
             ("ingestpb.Ingestor", "StreamLogs") => Self::StreamLogs,
             ("grpc.health.v1.Health", _) => Self::Health,
             ("grpc.reflection.v1.ServerReflection", _) => Self::Reflection,
@@ -56,8 +62,10 @@ impl Method {
             Self::Publish => "eventrelay.v1.EventRelay/Publish",
             Self::PublishStream => "eventrelay.v1.EventRelay/PublishStream",
             Self::GetEvent => "eventrelay.v1.EventRelay/GetEvent",
+            Self::GetStatus => "eventrelay.v1.EventRelay/GetStatus",
             Self::Subscribe => "eventrelay.v1.EventRelay/Subscribe",
             Self::IngestEvent => "event.EventService/IngestEvent",
+            Self::JobStatus => "event.EventService/GetStatus",
             Self::StreamLogs => "ingestpb.Ingestor/StreamLogs",
             Self::Health => "grpc.health.v1.Health",
             Self::Reflection => "grpc.reflection.v1.ServerReflection",
@@ -72,14 +80,14 @@ impl Method {
             Self::Publish | Self::PublishStream | Self::IngestEvent | Self::StreamLogs => {
                 Some(Scope::Publish)
             }
-            Self::GetEvent | Self::Subscribe => Some(Scope::Read),
+            Self::GetEvent | Self::GetStatus | Self::JobStatus | Self::Subscribe => Some(Scope::Read),
             Self::Health | Self::Reflection | Self::ReflectionAlpha | Self::Unknown => None,
         }
     }
 
     /// Whether one message is answered by one message, in a time that is ours to bound.
     pub(crate) fn is_unary(self) -> bool {
-        matches!(self, Self::Publish | Self::GetEvent | Self::IngestEvent)
+        matches!(self, Self::Publish | Self::GetEvent | Self::GetStatus | Self::IngestEvent | Self::JobStatus)
     }
 }
 

@@ -19,6 +19,7 @@ pub struct GrpcMetrics {
     /// The handles of `calls` and `open_calls` by method, so that a call looks nothing up.
     by_method: Vec<(Counter, Gauge)>,
     refused: Family<CodeLabels, Counter>,
+    protocol_errors: Counter,
     pub(crate) connections: ConnectionMetrics,
 }
 
@@ -47,6 +48,7 @@ impl Default for GrpcMetrics {
             open_calls,
             by_method,
             refused: Family::default(),
+            protocol_errors: Counter::default(),
             connections: ConnectionMetrics::default(),
         }
     }
@@ -62,6 +64,11 @@ impl GrpcMetrics {
             "Calls and messages of streams refused, by code",
             self.refused.clone(),
         );
+        registry.register(
+            "eventrelay_grpc_protocol_errors",
+            "Connections ended because the client broke HTTP/2",
+            self.protocol_errors.clone(),
+        );
         self.connections.register("eventrelay_grpc", registry);
     }
 
@@ -71,6 +78,10 @@ impl GrpcMetrics {
         calls.inc();
         open.inc();
         OpenCall(open.clone())
+    }
+
+    pub(crate) fn count_protocol_error(&self) {
+        self.protocol_errors.inc();
     }
 
     pub(crate) fn count_refused(&self, code: impl Into<Cow<'static, str>>) {

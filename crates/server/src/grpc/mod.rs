@@ -2,7 +2,7 @@
 //!
 //! | service | |
 //! |---|---|
-//! | `eventrelay.v1.EventRelay` | our own API: `Publish`, `PublishStream`, `GetEvent`, `Subscribe` |
+//! | `eventrelay.v1.EventRelay` | our own API: `Publish`, `PublishStream`, `GetEvent`, `GetStatus`, `Subscribe` |
 //! | `event.EventService` | the contract of a job-tracked ingester |
 //! | `ingestpb.Ingestor` | the contract of a streaming relay |
 //! | `grpc.health.v1.Health` | whether events are taken |
@@ -37,6 +37,7 @@ mod reflection;
 mod refusals;
 mod server;
 mod service;
+mod status;
 mod subscribe;
 mod upload;
 

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::limits::OptionsError;
+use crate::tls::TlsOptions;
 use serde::{Deserialize, Serialize};
 
 /// The `[grpc]` section of the configuration. Unknown names are errors.
@@ -54,6 +55,9 @@ pub struct GrpcOptions {
 
     /// How long open calls may take to finish at shutdown. Default 10 s.
     pub drain_timeout_ms: u64,
+
+    /// TLS on this door. Default none.
+    pub tls: TlsOptions,
 }
 
 impl Default for GrpcOptions {
@@ -78,6 +82,7 @@ impl Default for GrpcOptions {
             memory_bytes: 64 * 1024 * 1024,
             max_subscribe_streams: 64,
             drain_timeout_ms: 10_000,
+            tls: TlsOptions::default(),
         }
     }
 }
@@ -121,7 +126,7 @@ impl GrpcOptions {
         if self.memory_bytes > Self::BYTES_CEILING {
             return refused("memory_bytes", self.memory_bytes as u64, "below 4 GiB");
         }
-        Ok(())
+        self.tls.validate("grpc.tls")
     }
 
     /// How long open calls may take to finish at shutdown.

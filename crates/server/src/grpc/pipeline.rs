@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use eventrelay_event::{Event, Tenant};
 use eventrelay_ingest::Receipts;
+use eventrelay_telemetry::{Door, PublishSpans};
 use futures_util::future::{Fuse, FusedFuture};
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -30,10 +31,10 @@ use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 
 use super::refusals::Refused;
-use super::service::{QueuedMessage, Shared, draining};
+use super::service::{Call, QueuedMessage, Shared, draining};
 use crate::auth::{Access, now_micros};
-use crate::connection_tasks::ConnectionTasks;
 use crate::quota::{InFlight, OpenStream};
+use crate::request_trace::RequestTrace;
 use crate::shutdown::Stage;
 
 /// Answers that are on their way from the pipeline to the connection.
@@ -124,20 +125,20 @@ fn cut_off() -> Refused {
 /// Starts a pipeline as one of the connection's tasks.
 ///
 /// # Errors
-/// When the tenant has as many streams as it may have.
+/// When the call is nobody's, or the tenant has as many streams as it may have.
 pub(crate) fn start<D: Dialect>(
-    shared: Arc<Shared>,
-    tasks: &ConnectionTasks,
-    access: Access,
+    call: &Call,
     dialect: D,
     input: Streaming<D::Request>,
-) -> Result<Answers<D::Response>, Refused> {
-    let place = access.quota().open_stream()?;
+) -> Result<Answers<D::Response>, Status> {
+    let access = call.access()?.clone();
+    let place = access.quota().open_stream().map_err(|exceeded| Refused::from(exceeded).into_status())?;
     let (answers, receiver) = mpsc::channel(ANSWERS_AHEAD);
     let pipeline = Pipeline {
-        stage: shared.stage.clone(),
-        shared,
+        stage: call.shared.stage.clone(),
+        shared: Arc::clone(&call.shared),
         access,
+        trace: call.trace.clone(),
         dialect,
         input,
         held_bytes: 0,
@@ -145,13 +146,15 @@ pub(crate) fn start<D: Dialect>(
         ending: None,
         _place: place,
     };
-    tasks.spawn(pipeline.run(answers));
+    call.tasks.spawn(pipeline.run(answers));
     Ok(Answers { receiver: Some(receiver), ready: VecDeque::new() })
 }
 
 struct Pipeline<D: Dialect> {
     shared: Arc<Shared>,
     access: Access,
+    /// The stream's, which events have that bring none of their own.
+    trace: Option<RequestTrace>,
     dialect: D,
     input: Streaming<D::Request>,
     stage: watch::Receiver<Stage>,
@@ -227,7 +230,12 @@ impl<D: Dialect> Pipeline<D> {
         }
         let message_bytes = request.encoded_len();
         match self.dialect.read(&self.shared, self.access.tenant(), request) {
-            Ok(batch) => Some(self.admit(batch, message_bytes)),
+            Ok(mut batch) => {
+                if let (Some(trace), Ok(events)) = (&self.trace, &mut batch.events) {
+                    trace.apply(events);
+                }
+                Some(self.admit(batch, message_bytes))
+            }
             Err(refused) => {
                 self.shared.metrics.count_refused(refused.code());
                 self.end(Some(refused.into_status()));
@@ -240,13 +248,17 @@ impl<D: Dialect> Pipeline<D> {
     fn admit(&self, batch: Batch, message_bytes: usize) -> Admitted {
         let Batch { sequence, events } = batch;
         let bytes = message_bytes + events.as_ref().map_or(1, Vec::len) * EVENT_OVERHEAD_BYTES;
+        let mut spans = self.shared.publisher.spans().publish(Door::Grpc, self.access.tenant());
+        if let Ok(events) = &events {
+            spans.events(events);
+        }
         let quota = self.access.quota();
         let events = events.and_then(|events| {
             quota.admit_requests(1)?;
             let in_flight = quota.admit_events(events.len(), message_bytes)?;
             Ok((events, in_flight))
         });
-        Admitted { sequence, events, bytes }
+        Admitted { sequence, events, bytes, spans }
     }
 
     fn end(&mut self, status: Option<Status>) {
@@ -261,6 +273,7 @@ struct Admitted {
     events: Result<(Vec<Event>, InFlight), Refused>,
     /// What it counts for.
     bytes: usize,
+    spans: PublishSpans,
 }
 
 /// A message that has its place in the log, or is refused.
@@ -268,25 +281,30 @@ struct Placed {
     sequence: u64,
     queued: Result<QueuedMessage, Refused>,
     bytes: usize,
+    spans: PublishSpans,
 }
 
 async fn queue(shared: Arc<Shared>, admitted: Admitted) -> Placed {
-    let Admitted { sequence, events, bytes } = admitted;
+    let Admitted { sequence, events, bytes, spans } = admitted;
     let queued = match events {
         Ok((events, in_flight)) => shared.queue(events, bytes, in_flight).await,
         Err(refused) => Err(refused),
     };
-    Placed { sequence, queued, bytes }
+    Placed { sequence, queued, bytes, spans }
 }
 
 async fn settle(shared: Arc<Shared>, placed: Placed) -> Answered {
-    let Placed { sequence, queued, bytes } = placed;
+    let Placed { sequence, queued, bytes, spans } = placed;
     let outcome = match queued {
         Ok(message) => shared.settle(message).await,
         Err(refused) => Err(refused),
     };
-    if let Err(refused) = &outcome {
-        shared.metrics.count_refused(refused.code());
+    match &outcome {
+        Ok(_) => spans.accepted(),
+        Err(refused) => {
+            shared.metrics.count_refused(refused.code());
+            spans.refused(refused.code(), refused.message());
+        }
     }
     Answered { sequence, outcome, bytes }
 }

@@ -131,6 +131,11 @@ impl Refused {
         }
     }
 
+    /// What is no id, what is nobody's and what is another tenant's answer alike.
+    pub(crate) fn event_not_found() -> Self {
+        Self::new(Code::NotFound, "event_not_found", "there is no such event")
+    }
+
     /// Every call ends with it that a shutdown cuts short.
     pub(crate) fn shutting_down() -> Self {
         Self::new(Code::Unavailable, "shutting_down", "the server is shutting down")

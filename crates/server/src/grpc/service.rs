@@ -13,6 +13,7 @@ use bytes::Bytes;
 use eventrelay_event::{Event, Tenant};
 use eventrelay_ingest::{Publisher, Receipts, Submitted};
 use eventrelay_log::Log;
+use eventrelay_telemetry::Door;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -33,6 +34,7 @@ use super::upload::{Upload, UploadLimits};
 use super::{deadline, messages};
 use crate::auth::{Access, ApiKeys, AuthError};
 use crate::connection_tasks::ConnectionTasks;
+use crate::health::SubscriptionsHealth;
 use crate::http::authentication::presented;
 use crate::http::guard::HostGuard;
 use crate::http::state::{ConnectionState, InFlight};
@@ -41,6 +43,7 @@ use crate::proto::ingestpb::ingestor_server::IngestorServer;
 use crate::proto::v1;
 use crate::proto::v1::event_relay_server::EventRelayServer;
 use crate::quota;
+use crate::request_trace::RequestTrace;
 use crate::shutdown::Stage;
 
 /// What the front door leads to.
@@ -51,6 +54,8 @@ pub struct Services {
     pub log: Log,
     /// Tells who may do what.
     pub api_keys: Arc<ApiKeys>,
+    /// Tells what became of events.
+    pub subscriptions: Arc<dyn SubscriptionsHealth>,
     /// The front door's own metrics, registered by the caller.
     pub metrics: GrpcMetrics,
 }
@@ -59,6 +64,7 @@ pub struct Services {
 pub(crate) struct Shared {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) log: Log,
+    pub(crate) subscriptions: Arc<dyn SubscriptionsHealth>,
     pub(crate) metrics: GrpcMetrics,
     api_keys: Arc<ApiKeys>,
     pub(crate) stage: watch::Receiver<Stage>,
@@ -94,6 +100,7 @@ impl Shared {
         Self {
             publisher: services.publisher,
             log: services.log,
+            subscriptions: services.subscriptions,
             metrics: services.metrics,
             api_keys: services.api_keys,
             stage,
@@ -119,9 +126,19 @@ impl Shared {
         events: Vec<Event>,
         bytes: usize,
     ) -> Result<Receipts, Refused> {
-        let in_flight = access.quota().admit_events(events.len(), bytes)?;
-        let queued = self.queue(events, bytes, in_flight).await?;
-        self.settle(queued).await
+        let mut spans = self.publisher.spans().publish(Door::Grpc, access.tenant());
+        spans.events(&events);
+        let published = async {
+            let in_flight = access.quota().admit_events(events.len(), bytes)?;
+            let queued = self.queue(events, bytes, in_flight).await?;
+            self.settle(queued).await
+        };
+        let published = published.await;
+        match &published {
+            Ok(_) => spans.accepted(),
+            Err(refused) => spans.refused(refused.code(), refused.message()),
+        }
+        published
     }
 
     /// Gives the events of a message that has so many bytes, and is within its tenant's quota, their place in the log.
@@ -171,12 +188,21 @@ pub(crate) struct Call {
     pub(crate) tasks: ConnectionTasks,
     /// None where the method is for everybody.
     access: Option<Access>,
+    /// That of the events which it brings, or has in its stream.
+    pub(crate) trace: Option<RequestTrace>,
 }
 
 impl Call {
     /// What the call may do, and for whom.
     pub(crate) fn access(&self) -> Result<&Access, Status> {
         self.access.as_ref().ok_or_else(|| Refused::unauthenticated().into_status())
+    }
+
+    /// Gives the call's trace to the events that have none of their own.
+    pub(crate) fn apply_trace(&self, events: &mut [Event]) {
+        if let Some(trace) = &self.trace {
+            trace.apply(events);
+        }
     }
 }
 
@@ -190,7 +216,7 @@ pub(crate) async fn answer(
     let in_flight = InFlight::begin(&connection);
     let method = Method::of(request.uri().path());
     let open = shared.metrics.begin_call(method);
-    let response = match check(&shared, tasks, method, request) {
+    let response = match check(&shared, tasks, &connection, method, request) {
         Ok((call, request)) if method.is_unary() => {
             let limit = deadline::of(request.headers(), shared.options.call_timeout_ms);
             match tokio::time::timeout(limit, dispatch(method, call, request)).await {
@@ -212,6 +238,7 @@ pub(crate) async fn answer(
 fn check(
     shared: &Arc<Shared>,
     tasks: ConnectionTasks,
+    connection: &ConnectionState,
     method: Method,
     request: Request<Incoming>,
 ) -> Result<(Call, Request<Upload>), Box<Response<Body>>> {
@@ -229,13 +256,14 @@ fn check(
     }
     // Who has to show a key cannot be a web page that came by: it knows none.
     if !shared.api_keys.required()
-        && let Err(problem) = shared.guard.check(&parts)
+        && let Err(problem) = shared.guard.check(&parts, connection.is_tls())
     {
         let message = "this server does not answer to that host or origin";
         return Err(Box::new(refusal(Refused::new(Code::PermissionDenied, problem.code(), message))));
     }
     let access = authorize(shared, &parts.headers, method).map_err(|refused| Box::new(refusal(refused)))?;
-    let call = Call { shared: Arc::clone(shared), tasks, access };
+    let trace = RequestTrace::of(&parts.headers);
+    let call = Call { shared: Arc::clone(shared), tasks, access, trace };
     Ok((call, Request::from_parts(parts, Upload::new(body, &shared.uploads))))
 }
 
@@ -257,10 +285,14 @@ fn authorize(shared: &Shared, headers: &HeaderMap, method: Method) -> Result<Opt
 async fn dispatch(method: Method, call: Call, request: Request<Upload>) -> Response<Body> {
     let limit = call.shared.options.max_message_bytes;
     let answered = match method {
-        Method::Publish | Method::PublishStream | Method::GetEvent | Method::Subscribe => {
+        Method::Publish
+        | Method::PublishStream
+        | Method::GetEvent
+        | Method::GetStatus
+        | Method::Subscribe => {
             EventRelayServer::new(call).max_decoding_message_size(limit).call(request).await
         }
-        Method::IngestEvent => {
+        Method::IngestEvent | Method::JobStatus => {
             EventServiceServer::new(call).max_decoding_message_size(limit).call(request).await
         }
         Method::StreamLogs => IngestorServer::new(call).max_decoding_message_size(limit).call(request).await,

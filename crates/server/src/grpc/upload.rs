@@ -182,6 +182,10 @@ fn too_large(bytes: usize, limit: usize) -> Refused {
 }
 
 #[cfg(test)]
+#[path = "upload_fuzz.rs"]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;

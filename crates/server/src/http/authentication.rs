@@ -25,7 +25,7 @@ pub(crate) fn authorize(shared: &Shared, parts: &Parts, scope: Scope) -> Result<
 /// What a route needs; none: it is for everybody.
 pub(crate) fn scope_of(route: Route) -> Option<Scope> {
     match route {
-        Route::Publish => Some(Scope::Publish),
+        Route::Publish | Route::PublishStream => Some(Scope::Publish),
         Route::Find | Route::Status | Route::Stream => Some(Scope::Read),
         // They show what all tenants do.
         Route::Health | Route::Metrics | Route::Noop => Some(Scope::Admin),

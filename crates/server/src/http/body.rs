@@ -1,6 +1,5 @@
 //! The body of an answer: bytes that are all there, or a stream of events.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,10 +8,15 @@ use http_body::{Frame, SizeHint};
 
 use super::state::InFlight;
 
-/// An endless body's source. `None` ends it.
+/// The source of a body whose length nobody knows. `None` ends it well.
 pub(crate) trait ByteStream: Send {
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>>;
 }
+
+/// A body that ends without being whole, so that its client must not take it for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer was cut off")]
+pub(crate) struct CutOff;
 
 /// The body of an answer. While it lives, its request is in flight.
 pub(crate) struct Body {
@@ -51,17 +55,14 @@ impl Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = CutOff;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
         match &mut self.get_mut().content {
             Content::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Content::Stream(stream) => {
-                stream.as_mut().poll_next(cx).map(|next| next.map(|b| Ok(Frame::data(b))))
+                stream.as_mut().poll_next(cx).map(|next| next.map(|bytes| bytes.map(Frame::data)))
             }
         }
     }

@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::gate::{FramingLimits, Gate, GateLimits, Protocol};
@@ -18,7 +17,9 @@ use super::options::ServerOptions;
 use super::service::{Shared, answer};
 use super::state::ConnectionState;
 use crate::connection_tasks::ConnectionTasks;
+use crate::protocol_error::is_protocol_error;
 use crate::shutdown::Stage;
+use crate::tls::{Stream, say_goodbye};
 
 /// How connections are served; the same for all of them.
 #[derive(Debug, Clone)]
@@ -71,23 +72,29 @@ impl Protocols {
 
 /// Serves a connection until it ends, or until a drain has let it finish what it had begun.
 pub(crate) async fn serve(
-    socket: TcpStream,
+    stream: Stream,
     state: Arc<ConnectionState>,
     protocols: Arc<Protocols>,
     shared: Arc<Shared>,
     shutdown: watch::Receiver<Stage>,
 ) {
-    let mut gate = Gate::new(socket, protocols.gate, Arc::clone(&state));
+    let mut gate = Gate::new(stream, protocols.gate, Arc::clone(&state));
     let mut draining = shutdown.clone();
     let protocol = tokio::select! {
         protocol = gate.detect() => protocol,
         // Nothing was asked yet, so there is nothing to finish.
-        _ = draining.wait_for(|stage| *stage != Stage::Running) => return,
+        () = async { drop(draining.wait_for(|stage| *stage != Stage::Running).await) } => {
+            return say_goodbye(&mut gate).await;
+        }
     };
     let peer = state.peer();
+    let metrics = shared.metrics.clone();
+    let tasks = ConnectionTasks::default();
+    let _ending = tasks.ending();
+    let streams = tasks.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (shared, state) = (Arc::clone(&shared), Arc::clone(&state));
-        async move { Ok::<_, Infallible>(answer(&shared, &state, request).await) }
+        let (shared, state, tasks) = (Arc::clone(&shared), Arc::clone(&state), tasks.clone());
+        async move { Ok::<_, Infallible>(answer(&shared, &state, &tasks, request).await) }
     });
     let io = TokioIo::new(gate);
     let ended = match protocol {
@@ -96,9 +103,7 @@ pub(crate) async fn serve(
             drive(connection, http1::Connection::graceful_shutdown, shutdown).await
         }
         Ok(Some(Protocol::Http2)) => {
-            let streams = ConnectionTasks::default();
-            let _ending = streams.ending();
-            let connection = pin!(protocols.http2(streams.clone()).serve_connection(io, service));
+            let connection = pin!(protocols.http2(streams).serve_connection(io, service));
             drive(connection, http2::Connection::graceful_shutdown, shutdown).await
         }
         Ok(None) => Ok(()),
@@ -106,6 +111,9 @@ pub(crate) async fn serve(
     };
     if let Err(error) = ended {
         // A client that leaves in the middle is no fault of ours, and the answers are counted elsewhere.
+        if is_protocol_error(&error) {
+            metrics.count_protocol_error();
+        }
         tracing::debug!(%peer, %error, "the connection ended early");
     }
 }

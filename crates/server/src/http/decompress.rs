@@ -10,15 +10,16 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, StatusCode};
+use zstd::stream::raw::{DParameter, Decoder as RawZstdDecoder};
 use zstd::stream::read::Decoder as ZstdDecoder;
 
 use super::problem::Problem;
 use super::upload::{Received, UploadLimits};
 
 /// What comes out before others get their turn.
-const PIECE_BYTES: usize = 64 << 10;
+pub(super) const PIECE_BYTES: usize = 64 << 10;
 /// The largest window of zstd, as a power of two.
-const ZSTD_WINDOW_LOG: u32 = 23;
+pub(super) const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,12 @@ impl Encoding {
 fn zstd_decoder(compressed: &[u8]) -> io::Result<ZstdDecoder<'static, &[u8]>> {
     let mut decoder = ZstdDecoder::with_buffer(compressed)?;
     decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+    Ok(decoder)
+}
+
+/// A decompressor for streams that refuses larger windows.
+pub(super) fn limited(mut decoder: RawZstdDecoder<'static>) -> io::Result<RawZstdDecoder<'static>> {
+    decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
     Ok(decoder)
 }
 

@@ -3,7 +3,8 @@
 //! Any page that a browser on this machine opens can send requests to loopback, and by DNS rebinding even under a
 //! name of its own. Two headers give it away: `Host` names what the page believes it talks to, and `Origin` names
 //! the page. So `Host` must be a loopback name or one that the operator allows, and `Origin`, when there is one,
-//! must be the server itself. Programs send no `Origin`.
+//! must be the server itself: by `https` where it speaks TLS; by either scheme where it does not, for a proxy in front of it
+//! may. Programs send no `Origin`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -24,11 +25,11 @@ impl HostGuard {
         Self { allowed: allowed.iter().map(|name| name.trim_matches(['[', ']']).to_owned()).collect() }
     }
 
-    /// Checks where a request believes it goes and where it comes from.
+    /// Checks where a request believes it goes and where it comes from. `is_tls`: whether it came by TLS.
     ///
     /// # Errors
     /// 403 `forbidden_host`, 403 `forbidden_origin`; 400 `invalid_host` when the request names two hosts.
-    pub(crate) fn check(&self, parts: &Parts) -> Result<(), Problem> {
+    pub(crate) fn check(&self, parts: &Parts, is_tls: bool) -> Result<(), Problem> {
         let header = parts.headers.get(HOST).map(http::HeaderValue::as_bytes);
         let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
         let authority = match (target, header) {
@@ -54,7 +55,7 @@ impl HostGuard {
             .detail("Without API keys, Host must be a loopback name or one of http.allowed_hosts"));
         }
         let mut origins = parts.headers.get_all(ORIGIN).iter();
-        if origins.all(|origin| is_same_host(origin.as_bytes(), authority)) {
+        if origins.all(|origin| is_this_server(origin.as_bytes(), authority, is_tls)) {
             return Ok(());
         }
         Err(Problem::new(
@@ -98,9 +99,10 @@ fn split_port(authority: &[u8]) -> Option<&str> {
     port_is_legal.then_some(host)
 }
 
-/// Whether an `Origin` is the same scheme-less authority that the request was sent to.
-fn is_same_host(origin: &[u8], authority: &[u8]) -> bool {
-    let rest = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+/// Whether an `Origin` is the authority that the request was sent to, by a scheme that leads there.
+fn is_this_server(origin: &[u8], authority: &[u8], is_tls: bool) -> bool {
+    let in_the_clear = origin.strip_prefix(b"http://").filter(|_| !is_tls);
+    let rest = origin.strip_prefix(b"https://").or(in_the_clear);
     rest.is_some_and(|rest| rest.eq_ignore_ascii_case(authority))
 }
 
@@ -110,6 +112,15 @@ mod tests {
     use http::Request;
 
     fn check(target: &str, host: Option<&str>, origin: Option<&str>) -> Result<(), &'static str> {
+        check_by(target, host, origin, false)
+    }
+
+    fn check_by(
+        target: &str,
+        host: Option<&str>,
+        origin: Option<&str>,
+        is_tls: bool,
+    ) -> Result<(), &'static str> {
         let mut request = Request::builder().uri(target);
         if let Some(host) = host {
             request = request.header(HOST, host);
@@ -118,7 +129,7 @@ mod tests {
             request = request.header(ORIGIN, origin);
         }
         let guard = HostGuard::new(&["relay.internal".to_owned()]);
-        guard.check(&request.body(()).unwrap().into_parts().0).map_err(|problem| problem.code())
+        guard.check(&request.body(()).unwrap().into_parts().0, is_tls).map_err(|problem| problem.code())
     }
 
     #[test]
@@ -170,6 +181,19 @@ mod tests {
             ["http://evil.example", "null", "http://localhost:3000", "http://localhost:8080.evil.example", ""]
         {
             assert_eq!(check("/", host, Some(origin)), Err("forbidden_origin"), "{origin}");
+        }
+    }
+
+    #[test]
+    fn over_tls_only_a_page_that_came_by_tls_is_of_this_origin() {
+        let host = Some("localhost:8443");
+        for (origin, plain, tls) in [
+            ("https://localhost:8443", Ok(()), Ok(())),
+            ("http://localhost:8443", Ok(()), Err("forbidden_origin")),
+            ("https://evil.example", Err("forbidden_origin"), Err("forbidden_origin")),
+        ] {
+            assert_eq!(check_by("/", host, Some(origin), false), plain, "{origin}");
+            assert_eq!(check_by("/", host, Some(origin), true), tls, "{origin}");
         }
     }
 

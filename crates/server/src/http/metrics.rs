@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::route::Route;
-use crate::connection_metrics::ConnectionMetrics;
+use crate::connection_metrics::{ConnectionMetrics, ReasonLabels};
 
 /// The handles of the HTTP front door's metrics. Cheap to clone; clones count together.
 #[derive(Debug, Clone)]
@@ -20,8 +20,13 @@ pub struct HttpMetrics {
     /// The handles of `requests` and `duration` by route, so that a request looks nothing up.
     by_route: Vec<RouteHandles>,
     problems: Family<CodeLabels, Counter>,
+    protocol_errors: Counter,
     pub(crate) connections: ConnectionMetrics,
     pub(crate) event_streams: Gauge,
+    pub(crate) publish_streams: Gauge,
+    ended_publish_streams: Family<ReasonLabels, Counter>,
+    accepted_lines: Counter,
+    refused_lines: Family<CodeLabels, Counter>,
     body_bytes: Counter,
 }
 
@@ -82,8 +87,13 @@ impl Default for HttpMetrics {
             duration,
             by_route,
             problems: Family::default(),
+            protocol_errors: Counter::default(),
             connections: ConnectionMetrics::default(),
             event_streams: Gauge::default(),
+            publish_streams: Gauge::default(),
+            ended_publish_streams: Family::default(),
+            accepted_lines: Counter::default(),
+            refused_lines: Family::default(),
             body_bytes: Counter::default(),
         }
     }
@@ -99,8 +109,33 @@ impl HttpMetrics {
             self.duration.clone(),
         );
         registry.register("eventrelay_http_problems", "Problems answered, by code", self.problems.clone());
+        registry.register(
+            "eventrelay_http_protocol_errors",
+            "HTTP/2 connections ended because the client broke the protocol",
+            self.protocol_errors.clone(),
+        );
         self.connections.register("eventrelay_http", registry);
         registry.register("eventrelay_http_event_streams", "Event streams open", self.event_streams.clone());
+        registry.register(
+            "eventrelay_http_publish_streams",
+            "Publish streams open",
+            self.publish_streams.clone(),
+        );
+        registry.register(
+            "eventrelay_http_ended_publish_streams",
+            "Publish streams ended, by reason",
+            self.ended_publish_streams.clone(),
+        );
+        registry.register(
+            "eventrelay_http_stream_lines_accepted",
+            "Lines of publish streams acknowledged",
+            self.accepted_lines.clone(),
+        );
+        registry.register(
+            "eventrelay_http_stream_lines_refused",
+            "Lines of publish streams refused, by code",
+            self.refused_lines.clone(),
+        );
         registry.register(
             "eventrelay_http_request_body_bytes",
             "Bytes of request bodies received",
@@ -123,7 +158,27 @@ impl HttpMetrics {
         };
         handles.by_class[class].inc();
         handles.duration.observe(took.as_secs_f64());
-        self.body_bytes.inc_by(body_bytes as u64);
+        self.count_body_bytes(body_bytes);
+    }
+
+    pub(crate) fn count_body_bytes(&self, bytes: usize) {
+        self.body_bytes.inc_by(bytes as u64);
+    }
+
+    pub(crate) fn count_accepted_lines(&self, count: u64) {
+        self.accepted_lines.inc_by(count);
+    }
+
+    pub(crate) fn count_refused_line(&self, code: &'static str) {
+        self.refused_lines.get_or_create(&CodeLabels { code }).inc();
+    }
+
+    pub(crate) fn count_ended_publish_stream(&self, reason: &'static str) {
+        self.ended_publish_streams.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    pub(crate) fn count_protocol_error(&self) {
+        self.protocol_errors.inc();
     }
 
     pub(crate) fn count_problem(&self, code: &'static str) {

@@ -3,6 +3,7 @@
 //! | | |
 //! |---|---|
 //! | `POST /v1/events` | publish: see [`routes::events`] |
+//! | `POST /v1/events/stream` | publish without end: see [`routes::events`] |
 //! | `GET /v1/events/{id}` | one event |
 //! | `GET /v1/events/{id}/status` | what became of it |
 //! | `GET /v1/events/stream` | the log as it grows: see [`routes::stream`] |
@@ -25,6 +26,7 @@ pub(crate) mod authentication;
 mod body;
 mod connection;
 mod decompress;
+mod decompress_stream;
 pub(crate) mod gate;
 pub(crate) mod guard;
 mod metrics;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{LimitCheck, OptionsError};
+use crate::tls::TlsOptions;
 
 /// The `[http]` section of the configuration. Unknown names are errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,18 @@ pub struct ServerOptions {
     /// How long a connection that we close reads on, so that its client gets to read the answer. Default 2 s.
     pub linger_timeout_ms: u64,
 
+    /// The most publish streams (`POST /v1/events/stream`) at once. Default 256.
+    pub max_publish_streams: usize,
+    /// The most bytes of one line of such a stream, and never more than `body_memory_bytes`. Default 1 MiB.
+    pub max_stream_line_bytes: usize,
+    /// The most bytes of one stream's lines that are read and not yet answered; no more is read at the limit. They count
+    /// against `body_memory_bytes` too. Default 2 MiB.
+    pub stream_in_flight_bytes: usize,
+    /// How long a line may take from its first byte to its last. Default 30 s.
+    pub stream_line_timeout_ms: u64,
+    /// How long a stream may stay silent with nothing in flight. Default 5 min.
+    pub stream_idle_timeout_ms: u64,
+
     /// The most requests at once on one HTTP/2 connection. Default 128.
     pub max_http2_streams: u32,
     /// The most event streams (`GET /v1/events/stream`) at once. Default 64.
@@ -69,6 +82,9 @@ pub struct ServerOptions {
     /// Adds `POST /noop`, which reads the body and answers 204: the yardstick of the speed measurements.
     /// Not for production. Default false.
     pub enable_noop_route: bool,
+
+    /// TLS on this door. Default none.
+    pub tls: TlsOptions,
 }
 
 impl Default for ServerOptions {
@@ -93,11 +109,17 @@ impl Default for ServerOptions {
             discard_bytes: 64 * 1024,
             discard_timeout_ms: 1_000,
             linger_timeout_ms: 2_000,
+            max_publish_streams: 256,
+            max_stream_line_bytes: 1 << 20,
+            stream_in_flight_bytes: 2 << 20,
+            stream_line_timeout_ms: 30_000,
+            stream_idle_timeout_ms: 300_000,
             max_http2_streams: 128,
             max_event_streams: 64,
             event_stream_heartbeat_ms: 15_000,
             drain_timeout_ms: 10_000,
             enable_noop_route: false,
+            tls: TlsOptions::default(),
         }
     }
 }
@@ -124,6 +146,10 @@ impl ServerOptions {
         let memory = self.body_memory_bytes;
         check.at_least("body_memory_bytes", memory, self.max_body_bytes, "at least max_body_bytes")?;
         check.at_most("body_memory_bytes", memory, u32::MAX as usize, "below 4 GiB")?;
+        let (line, in_flight) = (self.max_stream_line_bytes, self.stream_in_flight_bytes);
+        check.at_least("max_stream_line_bytes", line, 1, "at least 1")?;
+        check.at_least("stream_in_flight_bytes", in_flight, line, "at least max_stream_line_bytes")?;
+        check.at_most("stream_in_flight_bytes", in_flight, u32::MAX as usize, "below 4 GiB")?;
         check.none_zero([
             ("first_byte_timeout_ms", self.first_byte_timeout_ms),
             ("head_timeout_ms", self.head_timeout_ms),
@@ -131,9 +157,12 @@ impl ServerOptions {
             ("write_timeout_ms", self.write_timeout_ms),
             ("body_timeout_ms", self.body_timeout_ms),
             ("body_bytes_per_second", self.body_bytes_per_second),
+            ("stream_line_timeout_ms", self.stream_line_timeout_ms),
+            ("stream_idle_timeout_ms", self.stream_idle_timeout_ms),
             ("event_stream_heartbeat_ms", self.event_stream_heartbeat_ms),
             ("max_http2_streams", u64::from(self.max_http2_streams)),
-        ])
+        ])?;
+        self.tls.validate("http.tls")
     }
 
     /// How long open requests may take to finish at shutdown.

@@ -129,6 +129,11 @@ impl Problem {
         self.0.code
     }
 
+    /// What is wrong, for people.
+    pub(crate) fn words(&self) -> &str {
+        if self.0.detail.is_empty() { self.0.title } else { &self.0.detail }
+    }
+
     pub(crate) fn into_response(self) -> Response<Body> {
         let details = *self.0;
         // A `Retry-After` has whole seconds, and one of 0 would invite a storm.

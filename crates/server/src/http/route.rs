@@ -7,6 +7,7 @@ use http::Method;
 #[repr(usize)]
 pub(crate) enum Route {
     Publish,
+    PublishStream,
     Find,
     Status,
     Stream,
@@ -40,8 +41,9 @@ const EVENTS: &str = "/v1/events";
 const KEYS: &str = "/v1/keys";
 
 impl Route {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Publish,
+        Self::PublishStream,
         Self::Find,
         Self::Status,
         Self::Stream,
@@ -64,7 +66,7 @@ impl Route {
             Self::Publish => EVENTS,
             Self::Find => "/v1/events/{id}",
             Self::Status => "/v1/events/{id}/status",
-            Self::Stream => "/v1/events/stream",
+            Self::PublishStream | Self::Stream => "/v1/events/stream",
             Self::Health => "/health",
             Self::Live => "/healthz",
             Self::Ready => "/readyz",
@@ -80,7 +82,7 @@ impl Route {
 
     pub(crate) fn method_label(self) -> &'static str {
         match self {
-            Self::Publish | Self::CreateKey | Self::Noop => "POST",
+            Self::Publish | Self::PublishStream | Self::CreateKey | Self::Noop => "POST",
             Self::RevokeKey => "DELETE",
             Self::Find
             | Self::Status
@@ -101,7 +103,7 @@ impl<'a> Target<'a> {
         let route = match path {
             EVENTS => Route::Publish,
             KEYS => return Self::of_keys(method),
-            "/v1/events/stream" => Route::Stream,
+            "/v1/events/stream" => return Self::of_stream(method),
             "/health" => Route::Health,
             "/healthz" => Route::Live,
             "/readyz" => Route::Ready,
@@ -119,6 +121,16 @@ impl<'a> Target<'a> {
             Route::Publish | Route::Noop if method == Method::POST => Self::Route(route, ""),
             Route::Publish | Route::Noop => Self::WrongMethod("POST"),
             route => Self::get(method, route, ""),
+        }
+    }
+
+    /// The events as a stream, in both directions.
+    fn of_stream(method: &Method) -> Self {
+        match *method {
+            Method::POST => Self::Route(Route::PublishStream, ""),
+            // A stream has nothing but its body, so there is no HEAD.
+            Method::GET => Self::Route(Route::Stream, ""),
+            _ => Self::WrongMethod("GET, POST"),
         }
     }
 
@@ -148,11 +160,9 @@ impl<'a> Target<'a> {
     }
 
     fn get(method: &Method, route: Route, id: &'a str) -> Self {
-        // hyper leaves the body out of the answer to HEAD; a stream has nothing but its body.
-        match route {
-            Route::Stream if method == Method::GET => Self::Route(route, id),
-            Route::Stream => Self::WrongMethod("GET"),
-            _ if method == Method::GET || method == Method::HEAD => Self::Route(route, id),
+        // hyper leaves the body out of the answer to HEAD.
+        match *method {
+            Method::GET | Method::HEAD => Self::Route(route, id),
             _ => Self::WrongMethod("GET, HEAD"),
         }
     }
@@ -184,6 +194,8 @@ mod tests {
         assert_eq!(find(Method::GET, "/v1/events/abc/status"), Target::Route(Route::Status, "abc"));
         assert_eq!(find(Method::POST, "/v1/events/abc/status"), Target::WrongMethod("GET, HEAD"));
         assert_eq!(find(Method::GET, "/v1/events/stream"), Target::Route(Route::Stream, ""));
+        assert_eq!(find(Method::POST, "/v1/events/stream"), Target::Route(Route::PublishStream, ""));
+        assert_eq!(find(Method::HEAD, "/v1/events/stream"), Target::WrongMethod("GET, POST"));
         assert_eq!(find(Method::POST, "/v1/keys"), Target::Route(Route::CreateKey, ""));
         assert_eq!(find(Method::GET, "/v1/keys"), Target::Route(Route::ListKeys, ""));
         assert_eq!(find(Method::PUT, "/v1/keys"), Target::WrongMethod("GET, HEAD, POST"));

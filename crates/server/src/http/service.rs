@@ -25,6 +25,7 @@ use super::routes::{events, health, keys, metrics, stream};
 use super::state::{ConnectionState, InFlight};
 use super::upload::{Upload, UploadLimits};
 use crate::auth::{Access, ApiKeys};
+use crate::connection_tasks::ConnectionTasks;
 use crate::health::SubscriptionsHealth;
 use crate::shutdown::Stage;
 
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) stage: watch::Receiver<Stage>,
     /// Places for event streams.
     pub(crate) event_streams: Arc<Semaphore>,
+    /// Places for publish streams.
+    pub(crate) publish_streams: Arc<Semaphore>,
     pub(crate) options: ServerOptions,
     guard: HostGuard,
     uploads: UploadLimits,
@@ -78,6 +81,7 @@ impl Shared {
             api_keys: services.api_keys,
             stage,
             event_streams: Arc::new(Semaphore::new(options.max_event_streams)),
+            publish_streams: Arc::new(Semaphore::new(options.max_publish_streams)),
             guard: HostGuard::new(&options.allowed_hosts),
             uploads: UploadLimits::new(options),
             request_ids: RequestIds::new(),
@@ -95,13 +99,14 @@ impl Shared {
 pub(crate) async fn answer(
     shared: &Arc<Shared>,
     connection: &Arc<ConnectionState>,
+    tasks: &ConnectionTasks,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let started = Instant::now();
     let in_flight = InFlight::begin(connection);
     let (parts, incoming) = request.into_parts();
     let mut upload = Upload::new(incoming, &shared.uploads, connection, parts.headers.contains_key(EXPECT));
-    let (route, handled) = handle(shared, connection, &parts, &mut upload).await;
+    let (route, handled) = handle(shared, connection, tasks, &parts, &mut upload).await;
     let mut response = handled.unwrap_or_else(|problem| {
         shared.metrics.count_problem(problem.code());
         tracing::debug!(peer = %connection.peer(), code = problem.code(), "refused a request");
@@ -122,7 +127,8 @@ pub(crate) async fn answer(
 
 async fn handle(
     shared: &Arc<Shared>,
-    connection: &ConnectionState,
+    connection: &Arc<ConnectionState>,
+    tasks: &ConnectionTasks,
     parts: &Parts,
     upload: &mut Upload<'_>,
 ) -> (Route, Result<Response<Body>, Problem>) {
@@ -139,11 +145,14 @@ async fn handle(
             return (Route::Unknown, Err(problem));
         }
     };
-    let handled = match admit(shared, parts, route) {
+    let handled = match admit(shared, connection, parts, route) {
         Err(problem) => Err(problem),
         Ok(None) => open(shared, route),
         Ok(Some(access)) => match within_quota(route, &access) {
             Err(problem) => Err(problem),
+            Ok(()) if route == Route::PublishStream => {
+                events::publish_stream(shared, &access, parts, upload, connection, tasks).await
+            }
             Ok(()) => serve(shared, parts, upload, route, id, &access).await,
         },
     };
@@ -151,10 +160,15 @@ async fn handle(
 }
 
 /// What the request may do; none where that is all the same.
-fn admit(shared: &Shared, parts: &Parts, route: Route) -> Result<Option<Access>, Problem> {
+fn admit(
+    shared: &Shared,
+    connection: &ConnectionState,
+    parts: &Parts,
+    route: Route,
+) -> Result<Option<Access>, Problem> {
     // Who has to show a key cannot be a web page that came by: it knows none.
     if !shared.api_keys.required() {
-        shared.guard.check(parts)?;
+        shared.guard.check(parts, connection.is_tls())?;
     }
     scope_of(route).map(|scope| authorize(shared, parts, scope)).transpose()
 }
@@ -197,9 +211,12 @@ async fn serve(
         Route::ListKeys => keys::list(shared).await,
         Route::RevokeKey => keys::revoke(shared, id).await,
         Route::Noop => upload.read().await.map(|_| no_content()),
-        Route::Live | Route::Ready | Route::WrongMethod | Route::Unknown | Route::Refused => {
-            Err(Problem::internal("not a route for a key"))
-        }
+        Route::PublishStream
+        | Route::Live
+        | Route::Ready
+        | Route::WrongMethod
+        | Route::Unknown
+        | Route::Refused => Err(Problem::internal("not a route for a key")),
     }
 }
 

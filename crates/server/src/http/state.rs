@@ -10,6 +10,7 @@ use super::gate::Violation;
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     peer: SocketAddr,
+    is_tls: bool,
     /// Requests whose answer is not yet handed to hyper. While there are any, a silent client is a waiting one.
     in_flight: AtomicU32,
     /// Requests ever begun, modulo 2^32.
@@ -21,9 +22,10 @@ pub(crate) struct ConnectionState {
 }
 
 impl ConnectionState {
-    pub(crate) fn new(peer: SocketAddr) -> Arc<Self> {
+    pub(crate) fn new(peer: SocketAddr, is_tls: bool) -> Arc<Self> {
         Arc::new(Self {
             peer,
+            is_tls,
             in_flight: AtomicU32::new(0),
             begun: AtomicU32::new(0),
             violation: AtomicU8::new(0),
@@ -33,6 +35,11 @@ impl ConnectionState {
 
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// Whether it is encrypted from here on, and not by somebody in front of us.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.is_tls
     }
 
     pub(crate) fn has_requests_in_flight(&self) -> bool {

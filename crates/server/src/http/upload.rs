@@ -31,6 +31,8 @@ pub(crate) struct UploadLimits {
     memory_bytes: usize,
     /// One permit is one byte.
     memory: Semaphore,
+    /// What of it the windows of streams' decompressors may have together: they keep them for long.
+    stream_windows: Semaphore,
 }
 
 impl UploadLimits {
@@ -45,6 +47,7 @@ impl UploadLimits {
             discard: Duration::from_millis(options.discard_timeout_ms),
             memory_bytes: options.body_memory_bytes,
             memory: Semaphore::new(options.body_memory_bytes),
+            stream_windows: Semaphore::new(options.body_memory_bytes / 2),
         }
     }
 
@@ -53,20 +56,44 @@ impl UploadLimits {
     /// # Errors
     /// 503 when there is none.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Problem> {
-        // A frame is no larger than a body may be, and that fits (checked with the options).
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if let Ok(permit) = self.memory.try_acquire_many(permits) {
-            return Ok(permit);
-        }
-        match timeout(self.memory_wait, self.memory.acquire_many(permits)).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Problem::new(
+        self.acquire(bytes).await.ok_or_else(|| {
+            Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
                 "The server has too many bodies in memory",
             )
-            .retry_after(self.memory_wait)),
+            .retry_after(self.memory_wait)
+        })
+    }
+
+    /// Takes its share of the memory of all bodies, and waits a while for it; `None` when there is none.
+    pub(crate) async fn acquire(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        self.acquire_from(&self.memory, bytes).await
+    }
+
+    /// Takes memory for the window of a stream's decompressor, likewise: its share of all such windows, and the memory.
+    pub(crate) async fn acquire_window(
+        &self,
+        bytes: usize,
+    ) -> Option<(SemaphorePermit<'_>, SemaphorePermit<'_>)> {
+        // As with the window of a whole body: where there is no room for it there may be one at a time.
+        let bytes = bytes.min(self.memory_bytes / 2);
+        let share = self.acquire_from(&self.stream_windows, bytes).await?;
+        Some((share, self.acquire(bytes).await?))
+    }
+
+    async fn acquire_from<'a>(&self, memory: &'a Semaphore, bytes: usize) -> Option<SemaphorePermit<'a>> {
+        // A frame is no larger than a body may be, and that fits (checked with the options).
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Ok(permit) = memory.try_acquire_many(permits) {
+            return Some(permit);
         }
+        timeout(self.memory_wait, memory.acquire_many(permits)).await.ok()?.ok()
+    }
+
+    /// The memory of all bodies.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
     }
 
     /// Takes memory for a decompressor's window, which a small configuration has no room for beside the bodies: then the
@@ -91,7 +118,8 @@ impl UploadLimits {
 
 /// A body that is not read yet.
 pub(crate) struct Upload<'a> {
-    incoming: Incoming,
+    /// None once somebody else reads it.
+    incoming: Option<Incoming>,
     limits: &'a UploadLimits,
     connection: &'a ConnectionState,
     /// The client waits for our leave (`100 Continue`) before it sends.
@@ -122,12 +150,30 @@ impl<'a> Upload<'a> {
         connection: &'a ConnectionState,
         expects_continue: bool,
     ) -> Self {
-        Self { incoming, limits, connection, expects_continue, started: None, received: 0, ended: false }
+        Self {
+            incoming: Some(incoming),
+            limits,
+            connection,
+            expects_continue,
+            started: None,
+            received: 0,
+            ended: false,
+        }
     }
 
     /// Bytes of the body that have come.
     pub(crate) fn received(&self) -> usize {
         self.received
+    }
+
+    /// Whether the client waits for our leave before it sends: it has it once the body is read from.
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    /// Gives the rest of the body to a reader with limits of its own.
+    pub(crate) fn take(&mut self) -> Option<Incoming> {
+        self.incoming.take()
     }
 
     /// Reads all of it.
@@ -136,7 +182,7 @@ impl<'a> Upload<'a> {
     /// 413 when it is too large (before it is read, where the head tells), 408 when it is too slow, 503 when there
     /// is no memory for it, 400 when it is malformed or ends early.
     pub(crate) async fn read(&mut self) -> Result<Received<'a>, Problem> {
-        let declared = self.incoming.size_hint().exact();
+        let declared = self.incoming.as_ref().and_then(|incoming| incoming.size_hint().exact());
         if declared.is_some_and(|declared| declared > self.limits.max_bytes as u64) {
             return Err(self.limits.too_large(""));
         }
@@ -166,11 +212,11 @@ impl<'a> Upload<'a> {
 
     /// Reads the rest and throws it away, so that the connection can go on. False when that would take too much.
     pub(crate) async fn discard(&mut self) -> bool {
-        if self.has_ended() {
+        let Some(incoming) = self.incoming.as_ref().filter(|_| !self.has_ended()) else {
             return true;
-        }
+        };
         let unasked = self.expects_continue && self.started.is_none();
-        let rest = self.incoming.size_hint();
+        let rest = incoming.size_hint();
         if unasked || self.connection.violation().is_some() || rest.lower() > self.limits.discard_bytes as u64
         {
             return false;
@@ -189,17 +235,22 @@ impl<'a> Upload<'a> {
     }
 
     fn has_ended(&self) -> bool {
-        self.ended || self.incoming.is_end_stream()
+        self.ended || self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+    /// The next piece of it; none at its end.
+    ///
+    /// # Errors
+    /// 408 when it is too slow, 400 when it is malformed or ends early.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         let started = *self.started.get_or_insert_with(Instant::now);
         loop {
             if self.has_ended() {
                 return Ok(None);
             }
+            let Some(incoming) = &mut self.incoming else { return Ok(None) };
             let deadline = self.limits.deadline(started, self.received);
-            match timeout_at(deadline, self.incoming.frame()).await {
+            match timeout_at(deadline, incoming.frame()).await {
                 Ok(None) => self.ended = true,
                 Ok(Some(Ok(frame))) => {
                     // Trailers say nothing to us.

@@ -2,8 +2,8 @@
 
 use eventrelay_ingest::Receipt;
 
-use super::framing::Framing;
-use super::refusal::{ACCEPTED, Refusal};
+use crate::payloads::framing::Framing;
+use crate::payloads::refusal::{ACCEPTED, Refusal};
 use crate::receipt;
 
 impl Framing {

@@ -7,49 +7,53 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use super::end::End;
-use super::framing::Framing;
 use super::reader::Reader;
 use super::service::Shared;
-use super::writer;
+use super::writer::Writer;
+use crate::payloads::answering;
+use crate::payloads::framing::Framing;
 use crate::shutdown::Stage;
+use crate::tls::{Stream, say_goodbye};
 
 /// The most batches in flight on one connection; their bytes are bounded beside.
 const BATCHES_IN_FLIGHT: usize = 64;
 
 /// Serves a connection until it ends, or until a drain has let it finish what it had begun.
 pub(crate) async fn serve(
-    mut socket: TcpStream,
+    mut stream: Stream,
     peer: SocketAddr,
     shared: Arc<Shared>,
     framing: Framing,
     stage: watch::Receiver<Stage>,
 ) {
-    let end = exchange(&mut socket, &shared, framing, stage).await;
+    let end = exchange(&mut stream, &shared, framing, stage).await;
     shared.metrics.count_ended(end.reason());
     // A client that leaves in the middle is no fault of ours.
     tracing::debug!(%peer, ?end, framing = framing.label(), "the connection ended");
     if end.leaves_bytes_unread() {
-        linger(socket, Duration::from_millis(shared.options.linger_timeout_ms)).await;
+        linger(stream, Duration::from_millis(shared.options.linger_timeout_ms)).await;
+    } else {
+        say_goodbye(&mut stream).await;
     }
 }
 
 async fn exchange(
-    socket: &mut TcpStream,
+    stream: &mut Stream,
     shared: &Shared,
     framing: Framing,
     stage: watch::Receiver<Stage>,
 ) -> End {
-    let (read_half, write_half) = socket.split();
+    let (read_half, write_half) = stream.split();
     let in_flight = Semaphore::new(shared.options.max_in_flight_bytes);
     let (sender, batches) = mpsc::channel(BATCHES_IN_FLIGHT);
     let reader = Reader::new(shared, framing, read_half, &in_flight, sender, stage);
     let mut reading = pin!(reader.run());
-    let mut answering = pin!(writer::answer(shared, framing, write_half, batches));
+    let writer = Writer::new(shared, framing, write_half);
+    let mut answering = pin!(answering::answer(&shared.publisher, batches, writer));
     tokio::select! {
         biased;
         // It outlasts the other half, unless it fails.
@@ -62,11 +66,11 @@ async fn exchange(
 }
 
 /// Says that no more comes, and reads on for a while, so that the client gets to read the answers.
-async fn linger(mut socket: TcpStream, time: Duration) {
+async fn linger(mut stream: Stream, time: Duration) {
     let until_closed = async {
-        socket.shutdown().await?;
+        stream.shutdown().await?;
         let mut unread = [0; 4096];
-        while socket.read(&mut unread).await? > 0 {}
+        while stream.read(&mut unread).await? > 0 {}
         Ok::<_, std::io::Error>(())
     };
     // However that ends, it is the end.

@@ -8,8 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::framing::Framing;
 use crate::connection_metrics::{ConnectionMetrics, ReasonLabels};
+use crate::payloads::framing::Framing;
 
 /// The handles of the TCP front door's metrics. Cheap to clone; clones count together.
 #[derive(Debug, Clone)]

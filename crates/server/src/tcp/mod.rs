@@ -20,6 +20,8 @@
 //! writer          batch: outcome ─▶ answer, refusal
 //! ```
 //!
+//! Framing, batches and refusals are in `crate::payloads`, for a streamed HTTP body has the same.
+//!
 //! What cannot be told apart any more ends its connection, after the answers to all that came before: a frame or line over
 //! the limit, and a line that is no JSON object. The latter keeps out web pages, which can make a browser send any body to
 //! loopback, but not without an HTTP request line before it.
@@ -27,15 +29,15 @@
 //! Every limit is in [`TcpOptions`].
 
 mod answer;
-mod batch;
 mod connection;
 mod end;
-mod framing;
+
+#[cfg(test)]
+mod framing_fuzz;
 mod metrics;
 mod options;
 mod reader;
 mod receive_buffer;
-mod refusal;
 mod server;
 mod service;
 mod session;

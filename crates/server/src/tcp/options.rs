@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{LimitCheck, OptionsError};
 use crate::listen::Listen;
+use crate::tls::TlsOptions;
 
 /// The `[tcp]` section of the configuration. Unknown names are errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub struct TcpOptions {
     pub linger_timeout_ms: u64,
     /// How long connections may take to finish at shutdown. Default 10 s.
     pub drain_timeout_ms: u64,
+
+    /// TLS on both listeners. Default none.
+    pub tls: TlsOptions,
 }
 
 /// `tcp.decode`: what a frame's payload is.
@@ -84,6 +88,7 @@ impl Default for TcpOptions {
             write_timeout_ms: 30_000,
             linger_timeout_ms: 2_000,
             drain_timeout_ms: 10_000,
+            tls: TlsOptions::default(),
         }
     }
 }
@@ -115,6 +120,7 @@ impl TcpOptions {
             ("frame_timeout_ms", self.frame_timeout_ms),
             ("write_timeout_ms", self.write_timeout_ms),
         ])?;
+        self.tls.validate("tcp.tls")?;
         match self.envelope(self.tenant()?, &EventLimits::default()) {
             Err(InvalidEvent::Field { field, why }) if field == "source" => {
                 Err(check.error("event_source", &self.event_source, why))

@@ -10,19 +10,23 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::AsyncReadExt;
-use tokio::net::tcp::ReadHalf;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::batch::Batch;
 use super::end::End;
-use super::framing::{Framing, Next};
+use super::options::Decode;
 use super::receive_buffer::{NoMemory, ReceiveBuffer};
-use super::refusal::Refusal;
 use super::service::Shared;
-use super::session::Session;
+use super::session::{Session, login_cutter};
+use super::writer::Held;
+use crate::payloads::batch::Batch;
+use crate::payloads::cut::{Cutter, Then};
+use crate::payloads::framing::Framing;
+use crate::payloads::refusal::Refusal;
 use crate::shutdown::Stage;
+use crate::tls::ReadHalf;
 
 /// How many reads a drain takes to empty the system's buffer; a client that sends on and on is not waited for.
 const READS_WHILE_DRAINING: usize = 64;
@@ -33,11 +37,12 @@ pub(crate) struct Reader<'a> {
     /// None until the client has logged in.
     session: Option<Session>,
     framing: Framing,
+    cutter: Cutter,
     socket: ReadHalf<'a>,
     buffer: ReceiveBuffer<'a>,
     /// One permit is one byte that may be in flight.
     in_flight: &'a Semaphore,
-    batches: mpsc::Sender<Batch<'a>>,
+    batches: mpsc::Sender<Batch<Held<'a>>>,
     stage: watch::Receiver<Stage>,
     /// Where the payloads of the batch at hand are; kept for its memory.
     places: Vec<Range<usize>>,
@@ -48,37 +53,20 @@ pub(crate) struct Reader<'a> {
     reads_while_draining: usize,
 }
 
-/// What was cut from the buffer, beside the payloads.
-struct Cut {
-    /// The bytes of the payloads, with all that belongs to them.
-    bytes: usize,
-    cost: usize,
-    then: Then,
-}
-
-/// What comes after what was cut.
-enum Then {
-    /// More payloads.
-    More,
-    /// A part of one, or nothing. So much room is worth having for it.
-    Partial(usize),
-    /// What ends the connection.
-    Refused(Refusal),
-}
-
 impl<'a> Reader<'a> {
     pub(crate) fn new(
         shared: &'a Shared,
         framing: Framing,
         socket: ReadHalf<'a>,
         in_flight: &'a Semaphore,
-        batches: mpsc::Sender<Batch<'a>>,
+        batches: mpsc::Sender<Batch<Held<'a>>>,
         stage: watch::Receiver<Stage>,
     ) -> Self {
         Self {
             shared,
             session: None,
             framing,
+            cutter: login_cutter(framing),
             socket,
             buffer: ReceiveBuffer::new(&shared.buffer_memory),
             in_flight,
@@ -94,11 +82,9 @@ impl<'a> Reader<'a> {
     /// Reads until there is a reason to stop.
     pub(crate) async fn run(mut self) -> End {
         match self.shared.open_session() {
-            Ok(session) => self.session = session,
+            Ok(Some(session)) => self.begin(session),
+            Ok(None) => self.deadline = Some(Instant::now() + self.login_timeout()),
             Err(refusal) => return self.refuse(refusal).await,
-        }
-        if self.session.is_none() {
-            self.deadline = Some(Instant::now() + self.login_timeout());
         }
         loop {
             let taken = async {
@@ -115,7 +101,8 @@ impl<'a> Reader<'a> {
     async fn take_payloads(&mut self) -> Result<usize, End> {
         let mut progress = false;
         loop {
-            let cut = self.cut();
+            let received = self.buffer.received();
+            let cut = self.cutter.cut(received, &mut self.searched, &mut self.places);
             progress |= cut.bytes > 0;
             if self.places.is_empty() {
                 // Nothing, or not yet whole.
@@ -136,45 +123,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Finds the payloads of the next batch.
-    fn cut(&mut self) -> Cut {
-        let received = self.buffer.received();
-        let max_cost = self.shared.max_batch_cost();
-        let (max_payloads, max_bytes) = match &self.session {
-            Some(_) => {
-                (self.shared.publisher.limits().events.batch_events, self.shared.options.max_frame_bytes)
-            }
-            None => (1, Session::LOGIN_BYTES),
-        };
-        self.places.clear();
-        let mut cut = Cut { bytes: 0, cost: 0, then: Then::More };
-        loop {
-            match self.framing.next(received, cut.bytes, self.searched, max_bytes) {
-                Next::Payload { range, end } => {
-                    if self.framing == Framing::Lines && !is_object(&received[range.clone()]) {
-                        cut.then = Then::Refused(not_an_object());
-                        return cut;
-                    }
-                    let cost = self.session.as_ref().map_or(0, |session| session.cost(range.len()));
-                    let is_full = cut.cost + cost > max_cost || self.places.len() == max_payloads;
-                    if is_full && !self.places.is_empty() {
-                        return cut;
-                    }
-                    self.places.push(range);
-                    (cut.bytes, cut.cost, self.searched) = (end, cut.cost + cost, 0);
-                }
-                Next::Blank { end } => (cut.bytes, self.searched) = (end, 0),
-                Next::Partial { room_bytes } => {
-                    self.searched = received.len() - cut.bytes;
-                    cut.then = Then::Partial(room_bytes);
-                    return cut;
-                }
-                Next::TooLarge => {
-                    cut.then = Then::Refused(too_large(self.framing, max_bytes));
-                    return cut;
-                }
-            }
-        }
+    fn begin(&mut self, session: Session) {
+        self.cutter = session.cutter(self.shared, self.framing);
+        self.session = Some(session);
     }
 
     /// Takes the one payload for a login.
@@ -182,8 +133,8 @@ impl<'a> Reader<'a> {
         let login = &self.buffer.received()[self.places[0].clone()];
         match Session::log_in(self.shared, self.framing, login) {
             Ok(session) => {
-                let answer = Batch::login(session.tenant().clone());
-                self.session = Some(session);
+                let answer = Batch::nothing(Held::LoggedIn(session.tenant().clone()));
+                self.begin(session);
                 self.batches.send(answer).await.map_err(|_| End::NobodyReads)
             }
             Err(refusal) => Err(self.refuse(refusal).await),
@@ -200,14 +151,27 @@ impl<'a> Reader<'a> {
         let permits = u32::try_from(cost).unwrap_or(u32::MAX);
         let permit = self.in_flight.acquire_many(permits).await.map_err(|_| End::NobodyReads)?;
         let received = self.buffer.received();
-        let batch = Batch::submit(self.shared, session, self.framing, received, &self.places, permit).await;
+        let (publisher, places) = (&self.shared.publisher, &self.places);
+        let (quota, held) = (session.access.quota(), Held::InFlight(permit));
+        let batch = match (self.framing, self.shared.options.decode) {
+            (Framing::Frames, Decode::Opaque) => {
+                Batch::submit_opaque(publisher, session.opaque_form(), quota, received, places, held).await
+            }
+            (Framing::Frames, Decode::Json) | (Framing::Lines, _) => {
+                // The events' data shares this copy, so that the buffer is free for the next read.
+                let first = places.first().map_or(0, |place| place.start);
+                let end = places.last().map_or(first, |place| place.end);
+                let copy = Bytes::copy_from_slice(&received[first..end]);
+                Batch::submit_json(publisher, session.json_form(), quota, &copy, first, places, held).await
+            }
+        };
         self.batches.send(batch).await.map_err(|_| End::NobodyReads)
     }
 
     /// Refuses what stands there, after the answers to all that came before, and ends the connection.
     async fn refuse(&mut self, refusal: Refusal) -> End {
         let code = refusal.code;
-        if self.batches.send(Batch::refusal(refusal)).await.is_err() {
+        if self.batches.send(Batch::refused(1, refusal, Held::Nothing)).await.is_err() {
             return End::NobodyReads;
         }
         End::Refused(code)
@@ -321,21 +285,4 @@ impl<'a> Reader<'a> {
         }
         End::HalfPayload
     }
-}
-
-/// Whether a line can be an event. What comes from a web page begins with an HTTP method, and ends here.
-fn is_object(line: &[u8]) -> bool {
-    line.trim_ascii_start().first() == Some(&b'{')
-}
-
-fn not_an_object() -> Refusal {
-    Refusal::new("not_an_object", "each line must be a JSON object; the connection is closed")
-}
-
-fn too_large(framing: Framing, max_bytes: usize) -> Refusal {
-    let code = match framing {
-        Framing::Frames => "frame_too_large",
-        Framing::Lines => "line_too_large",
-    };
-    Refusal::new(code, format!("at most {max_bytes} bytes are taken; the connection is closed"))
 }

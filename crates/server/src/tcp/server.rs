@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventrelay_ingest::Publisher;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::connection::serve;
-use super::framing::Framing;
 use super::metrics::TcpMetrics;
 use super::options::TcpOptions;
 use super::service::Shared;
@@ -18,7 +16,9 @@ use crate::admission::Admission;
 use crate::auth::ApiKeys;
 use crate::connection_metrics::ConnectionMetrics;
 use crate::listen::Listen;
+use crate::payloads::framing::Framing;
 use crate::shutdown::Stage;
+use crate::tls::{self, Certificates, Stream};
 
 /// What a connection beyond the limit gets: to a client that has sent a frame already, the answer to that.
 const FRAMES_FULL_ANSWER: &[u8] = &[0x04];
@@ -30,6 +30,7 @@ const LINES_FULL_ANSWER: &[u8] =
 pub struct TcpServer {
     frames: Option<Listener>,
     lines: Option<Listener>,
+    certificates: Option<Certificates>,
     drain_timeout: Duration,
 }
 
@@ -57,10 +58,10 @@ struct TcpDoor {
 
 impl TcpServer {
     /// Checks the options and listens. Connections wait until [`TcpServer::run`]. Also gives the addresses, which
-    /// tell the ports when the options leave them open.
+    /// tell the ports when the options leave them open. Blocking where there are files of TLS to read.
     ///
     /// # Errors
-    /// When a limit makes no sense or an address cannot be had.
+    /// When a limit makes no sense, a file of TLS cannot be used, or an address cannot be had.
     pub fn bind(
         options: &TcpOptions,
         publisher: Arc<Publisher>,
@@ -69,10 +70,12 @@ impl TcpServer {
     ) -> Result<(Self, TcpAddresses), BindError> {
         options.validate()?;
         let admission = Admission::new(options.max_connections, options.max_connections_per_address);
+        // Nothing is agreed on by ALPN: what is spoken here has no name there.
+        let certificates = Certificates::open("tcp.tls", &options.tls, &[], &metrics.connections.tls)?;
         let shared = Arc::new(Shared::new(options, publisher, api_keys, metrics)?);
         let bind = |key, listen: Listen, framing| {
             let Some(address) = listen.address() else { return Ok(None) };
-            let (acceptor, address) = Acceptor::bind(key, address, admission.clone())?;
+            let (acceptor, address) = Acceptor::bind(key, address, admission.clone(), certificates.clone())?;
             let door = TcpDoor { framing, shared: Arc::clone(&shared) };
             Ok::<_, BindError>(Some(Listener { acceptor, door, address }))
         };
@@ -80,7 +83,13 @@ impl TcpServer {
         let lines = bind("tcp.lines_listen", options.lines_listen, Framing::Lines)?;
         let address = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.address);
         let addresses = TcpAddresses { frames: address(&frames), lines: address(&lines) };
-        Ok((Self { frames, lines, drain_timeout: options.drain_timeout() }, addresses))
+        Ok((Self { frames, lines, certificates, drain_timeout: options.drain_timeout() }, addresses))
+    }
+
+    /// The certificates that it shows on both; none where it speaks in the clear.
+    #[must_use]
+    pub fn certificates(&self) -> Option<Certificates> {
+        self.certificates.clone()
     }
 
     /// Serves until `shutdown` resolves; then takes nothing new, answers what was received, and gives connections
@@ -94,14 +103,17 @@ impl TcpServer {
                 let _ = stop.wait_for(|stop| *stop).await;
             }
         };
-        let (frames, lines, ()) = tokio::join!(
-            run_listener(self.frames, self.drain_timeout, stopped()),
-            run_listener(self.lines, self.drain_timeout, stopped()),
-            async {
-                shutdown.await;
-                stop.send_replace(true);
-            },
-        );
+        let both = async {
+            tokio::join!(
+                run_listener(self.frames, self.drain_timeout, stopped()),
+                run_listener(self.lines, self.drain_timeout, stopped()),
+                async {
+                    shutdown.await;
+                    stop.send_replace(true);
+                },
+            )
+        };
+        let (frames, lines, ()) = tls::kept_fresh(self.certificates.as_ref(), both).await;
         Drained { cut_off: frames.cut_off + lines.cut_off }
     }
 }
@@ -120,11 +132,11 @@ async fn run_listener(
 impl Door for TcpDoor {
     fn serve(
         &self,
-        socket: TcpStream,
+        stream: Stream,
         peer: SocketAddr,
         stage: watch::Receiver<Stage>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        serve(socket, peer, Arc::clone(&self.shared), self.framing, stage)
+        serve(stream, peer, Arc::clone(&self.shared), self.framing, stage)
     }
 
     fn full_answer(&self) -> &[u8] {

@@ -8,14 +8,10 @@ use tokio::sync::Semaphore;
 
 use super::metrics::TcpMetrics;
 use super::options::TcpOptions;
-use super::refusal::Refusal;
 use super::session::Session;
 use crate::auth::ApiKeys;
 use crate::limits::{LimitCheck, OptionsError};
-
-/// The most that is published together: enough that a commit costs little for each, and little enough that the first of
-/// them does not wait for the last.
-const BATCH_COST_BYTES: usize = 256 << 10;
+use crate::payloads::refusal::Refusal;
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -86,10 +82,5 @@ impl Shared {
         }
         let envelope = self.options.envelope(tenant.clone(), &self.publisher.limits().events);
         envelope.map(Arc::new).map_err(|invalid| Refusal::of_event(&invalid))
-    }
-
-    /// The most that the payloads of one batch may cost together.
-    pub(crate) fn max_batch_cost(&self) -> usize {
-        BATCH_COST_BYTES.min(self.options.max_in_flight_bytes).min(self.publisher.max_batch_bytes())
     }
 }

@@ -13,27 +13,28 @@
 use std::sync::Arc;
 
 use eventrelay_event::{Envelope, Tenant};
+use eventrelay_telemetry::Door;
 use serde::{Deserialize, Serialize};
 
-use super::framing::Framing;
-use super::refusal::Refusal;
 use super::service::Shared;
 use crate::auth::{Access, AuthError, Scope, now_micros};
+use crate::payloads::batch::{JsonForm, OpaqueForm};
+use crate::payloads::cut::{BATCH_COST_BYTES, Cutter, JSON_OVERHEAD_BYTES, RECORD_BYTES};
+use crate::payloads::framing::Framing;
+use crate::payloads::refusal::{ACCEPTED, Refusal};
 use crate::quota::OpenStream;
 
-/// What the log adds to an event at most: a record's header with its key.
-const RECORD_BYTES: usize = 32;
-/// What an event in JSON may take in the log beyond its JSON: the lengths of its fields, and the tenant's name.
-const JSON_OVERHEAD_BYTES: usize = 128;
+/// The most bytes of a login: a key, and what is around it in a line.
+const LOGIN_BYTES: usize = 256;
 
 /// For whom a connection's events are.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) access: Access,
     /// What opaque payloads are put into.
-    pub(crate) envelope: Arc<Envelope>,
+    envelope: Arc<Envelope>,
     /// The most bytes of an opaque payload.
-    pub(crate) max_opaque_bytes: usize,
+    max_opaque_bytes: usize,
     /// The connection's place among those of its tenant.
     _place: OpenStream,
 }
@@ -52,9 +53,6 @@ struct LoggedIn<'a> {
 }
 
 impl Session {
-    /// The most bytes of a login: a key, and what is around it in a line.
-    pub(crate) const LOGIN_BYTES: usize = 256;
-
     /// Begins one for somebody who has the access to publish.
     ///
     /// # Errors
@@ -103,9 +101,44 @@ impl Session {
         self.access.tenant()
     }
 
-    /// What a payload counts for where bytes in flight are bounded: at least what it takes in the log's queue.
-    pub(crate) fn cost(&self, payload_bytes: usize) -> usize {
-        payload_bytes + RECORD_BYTES + self.envelope.event_bytes(0).max(JSON_OVERHEAD_BYTES)
+    /// What becomes of opaque payloads.
+    pub(crate) fn opaque_form(&self) -> OpaqueForm<'_> {
+        OpaqueForm { envelope: &self.envelope, max_bytes: self.max_opaque_bytes }
+    }
+
+    /// What becomes of events in JSON. A connection has nothing to add to them.
+    pub(crate) fn json_form(&self) -> JsonForm<'_> {
+        JsonForm {
+            door: Door::Tcp,
+            tenant: self.tenant(),
+            trace: None,
+            idempotency_key: None,
+            first_place: 0,
+        }
+    }
+
+    /// What a batch may be.
+    pub(crate) fn cutter(&self, shared: &Shared, framing: Framing) -> Cutter {
+        let (publisher, in_flight) = (&shared.publisher, shared.options.max_in_flight_bytes);
+        Cutter {
+            framing,
+            max_payload_bytes: shared.options.max_frame_bytes,
+            max_payloads: publisher.limits().events.batch_events,
+            max_cost: BATCH_COST_BYTES.min(in_flight).min(publisher.max_batch_bytes()),
+            // At least what it takes in the log's queue.
+            payload_overhead_bytes: RECORD_BYTES + self.envelope.event_bytes(0).max(JSON_OVERHEAD_BYTES),
+        }
+    }
+}
+
+/// What may come before the login: the login.
+pub(crate) fn login_cutter(framing: Framing) -> Cutter {
+    Cutter {
+        framing,
+        max_payload_bytes: LOGIN_BYTES,
+        max_payloads: 1,
+        max_cost: LOGIN_BYTES,
+        payload_overhead_bytes: 0,
     }
 }
 
@@ -113,7 +146,7 @@ impl Framing {
     /// Appends the answer to a login that is good.
     pub(crate) fn write_logged_in(self, tenant: &Tenant, out: &mut Vec<u8>) {
         match self {
-            Self::Frames => out.push(super::refusal::ACCEPTED),
+            Self::Frames => out.push(ACCEPTED),
             Self::Lines => {
                 let logged_in = LoggedIn { tenant: tenant.as_str() };
                 // Writing a string to memory cannot fail.

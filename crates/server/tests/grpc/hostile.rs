@@ -89,6 +89,26 @@ async fn a_call_for_another_host_is_refused() {
     server.assert_unharmed().await;
 }
 
+#[tokio::test]
+async fn metadata_over_the_limit_is_refused_and_the_connection_goes_on() {
+    let server = TestServer::start_with(|options| options.max_head_bytes = 4096).await;
+    let mut client = server.client().await;
+    let one_endless = [("x-filler".to_owned(), "y".repeat(5000))];
+    let many: Vec<_> = (0..200).map(|n| (format!("x-filler-{n}"), "y".to_owned())).collect();
+    for flood in [&one_endless[..], &many] {
+        let mut request = tonic::Request::new(v1::PublishRequest { events: vec![event("t")] });
+        for (name, value) in flood {
+            let name: tonic::metadata::AsciiMetadataKey = name.parse().unwrap();
+            request.metadata_mut().insert(name, value.parse().unwrap());
+        }
+        let status = within(client.publish(request)).await.unwrap_err();
+        // HTTP/2 answers it with 431 before it is a call of anything.
+        assert!(status.message().contains("431"), "{status:?}");
+    }
+    assert_eq!(server.log.durable_offset(), 0);
+    publish(&mut client, vec![event("t")]).await.unwrap();
+}
+
 async fn everything(socket: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     match within(socket.read_to_end(&mut answer)).await {

@@ -1,11 +1,19 @@
 //! Who may do what: keys, scopes, and tenants that do not see each other.
 
-use eventrelay_server::auth::{ApiKey, Scope};
+use std::time::Duration;
+
+use eventrelay_event::Tenant;
+use eventrelay_server::auth::{ApiKey, NewApiKey, Scope};
 use eventrelay_server::proto::v1;
 use tonic::{Code, Request, Status};
 
 use super::api_keys;
 use super::support::{TestServer, code, keyed};
+
+fn new_key(tenant: &str, scopes: &[Scope]) -> NewApiKey {
+    let (tenant, scopes) = (Tenant::parse(tenant).unwrap(), scopes.iter().copied().collect());
+    NewApiKey { name: "test".to_owned(), tenant, scopes, lifetime: None }
+}
 
 async fn key(server: &TestServer, tenant: &str, scopes: &[Scope]) -> ApiKey {
     api_keys::create(&server.api_keys, tenant, scopes).await
@@ -55,4 +63,30 @@ async fn tenants_do_not_see_each_other() {
     client.get_event(with(Some(&first), find())).await.unwrap();
     let status = client.get_event(with(Some(&second), find())).await.unwrap_err();
     assert_eq!(told(&status), (Code::NotFound, "event_not_found".to_owned()));
+    // Not one byte tells another's event from one that is not there.
+    let absent = v1::GetEventRequest { id: "00000000-0000-7000-8000-000000000000".to_owned() };
+    let absent = client.get_event(with(Some(&second), absent)).await.unwrap_err();
+    let all_of = |status: &Status| {
+        let mut metadata = status.metadata().clone();
+        metadata.remove("date");
+        (status.code(), status.message().to_owned(), status.details().to_vec(), metadata.into_headers())
+    };
+    assert_eq!(all_of(&status), all_of(&absent));
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_or_expired_lets_nobody_in() {
+    let server = TestServer::start_asking_for_keys(true, |_| {}).await;
+    let mut client = server.client().await;
+    let publish = || v1::PublishRequest { events: vec![keyed("t", "k")] };
+    let (revoked, record) = server.api_keys.create(new_key("a", &[Scope::Publish])).await.unwrap();
+    client.publish(with(Some(&revoked), publish())).await.unwrap();
+    assert!(server.api_keys.revoke(&record.id).await.unwrap());
+    let brief = NewApiKey { lifetime: Some(Duration::ZERO), ..new_key("a", &[Scope::Publish]) };
+    let (expired, _) = server.api_keys.create(brief).await.unwrap();
+    for key in [&revoked, &expired] {
+        let status = client.publish(with(Some(key), publish())).await.unwrap_err();
+        assert_eq!(told(&status), (Code::Unauthenticated, "unauthenticated".to_owned()));
+    }
+    assert_eq!(server.log.durable_offset(), 1);
 }

@@ -10,6 +10,8 @@ mod keys;
 mod publish;
 mod quotas;
 mod reading;
+mod status;
 mod stopping;
 mod streams;
 mod support;
+mod tracing;

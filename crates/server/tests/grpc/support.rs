@@ -1,17 +1,20 @@
 //! A server to test, and what its clients need.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use eventrelay_event::StoredEvent;
 use eventrelay_ingest::{PublishLimits, Publisher, PublisherMetrics};
 use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
-use eventrelay_server::Drained;
 use eventrelay_server::auth::ApiKeys;
 use eventrelay_server::grpc::{GrpcMetrics, GrpcOptions, GrpcServer, GrpcServices};
 use eventrelay_server::proto::v1;
 use eventrelay_server::proto::v1::event_relay_client::EventRelayClient;
+use eventrelay_server::{
+    DeliveriesUnreadable, Delivery, DeliveryState, Drained, SubscriptionHealth, SubscriptionsHealth,
+};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -24,11 +27,28 @@ use crate::api_keys::{self, Admittance};
 /// Longer than anything that a test waits for; reached only when the server hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Subscriptions that have of every event what a test says; `None` where that cannot be read.
+pub(crate) struct FakeSubscriptions(pub(crate) Mutex<Option<Vec<DeliveryState>>>);
+
+impl SubscriptionsHealth for FakeSubscriptions {
+    fn subscriptions(&self) -> Vec<SubscriptionHealth> {
+        Vec::new()
+    }
+
+    fn deliveries_of(&self, _: &StoredEvent) -> Result<Vec<Delivery>, DeliveriesUnreadable> {
+        let states = self.0.lock().unwrap().clone();
+        let states = states.ok_or_else(|| DeliveriesUnreadable { why: "a secret path".to_owned() })?;
+        let named = |(place, state)| Delivery { subscription: format!("s{place}"), state };
+        Ok(states.into_iter().enumerate().map(named).collect())
+    }
+}
+
 /// A running server.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) log: Log,
     pub(crate) api_keys: Arc<ApiKeys>,
+    pub(crate) subscriptions: Arc<FakeSubscriptions>,
     registry: Registry,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Drained>,
@@ -72,13 +92,29 @@ impl TestServer {
         let publisher =
             Arc::new(Publisher::new(log.clone(), PublishLimits::default(), PublisherMetrics::default()));
         let api_keys = api_keys::open(directory.path(), &log, admittance).await;
-        let services = GrpcServices { publisher, log: log.clone(), api_keys: Arc::clone(&api_keys), metrics };
+        let subscriptions = Arc::new(FakeSubscriptions(Mutex::new(Some(Vec::new()))));
+        let services = GrpcServices {
+            publisher,
+            log: log.clone(),
+            api_keys: Arc::clone(&api_keys),
+            subscriptions: Arc::clone(&subscriptions) as Arc<dyn SubscriptionsHealth>,
+            metrics,
+        };
         let (server, address) = GrpcServer::bind(&options, services).unwrap();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
-        Self { address, log, api_keys, registry, stop: Some(stop), running, _directory: directory }
+        Self {
+            address,
+            log,
+            api_keys,
+            subscriptions,
+            registry,
+            stop: Some(stop),
+            running,
+            _directory: directory,
+        }
     }
 
     pub(crate) async fn channel(&self) -> Channel {

@@ -1,9 +1,11 @@
 //! Who may do what: keys, scopes, and tenants that do not see each other.
 
-use eventrelay_server::auth::{ApiKey, Scope};
+use std::time::Duration;
+
+use eventrelay_event::Tenant;
+use eventrelay_server::auth::{ApiKey, NewApiKey, Scope};
 use serde_json::{Value, json};
 
-use crate::api_keys;
 use crate::support::{Answer, Client, TestServer};
 
 const EVENT: &str = r#"{"type":"t","source":"/s","id":"1"}"#;
@@ -14,7 +16,18 @@ async fn guarded() -> TestServer {
 
 /// A key of a tenant.
 async fn key(server: &TestServer, tenant: &str, scopes: &[Scope]) -> ApiKey {
-    api_keys::create(&server.api_keys, tenant, scopes).await
+    lasting_key(server, tenant, scopes, None).await
+}
+
+async fn lasting_key(
+    server: &TestServer,
+    tenant: &str,
+    scopes: &[Scope],
+    lifetime: Option<Duration>,
+) -> ApiKey {
+    let (tenant, scopes) = (Tenant::parse(tenant).unwrap(), scopes.iter().copied().collect());
+    let new = NewApiKey { name: "test".to_owned(), tenant, scopes, lifetime };
+    server.api_keys.create(new).await.unwrap().0
 }
 
 async fn request(client: &mut Client, line: &str, key: Option<&ApiKey>, body: &str) -> Answer {
@@ -33,6 +46,7 @@ async fn without_a_good_key_there_is_nothing_but_signs_of_life() {
     let server = guarded().await;
     let mut client = server.connect().await;
     let stranger = ApiKey::generate();
+    let expired = lasting_key(&server, "default", &[Scope::Admin], Some(Duration::ZERO)).await;
     for line in [
         "POST /v1/events",
         "GET /v1/events/x",
@@ -44,7 +58,7 @@ async fn without_a_good_key_there_is_nothing_but_signs_of_life() {
         "POST /v1/keys",
         "DELETE /v1/keys/x",
     ] {
-        for key in [None, Some(&stranger)] {
+        for key in [None, Some(&stranger), Some(&expired)] {
             let answer = request(&mut client, line, key, EVENT).await;
             assert_eq!((answer.status, answer.code().as_str()), (401, "unauthenticated"), "{line}");
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));

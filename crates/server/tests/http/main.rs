@@ -13,6 +13,8 @@ mod framing;
 mod health;
 mod http2;
 mod keys;
+mod publish_stream;
+mod publish_stream_limits;
 mod quotas;
 mod refusals;
 mod stream;

@@ -10,6 +10,7 @@ use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
 use eventrelay_server::auth::ApiKeys;
 use eventrelay_server::http::{HttpMetrics, HttpServer, ServerOptions, Services};
+use eventrelay_server::tls::Certificates;
 use eventrelay_server::{
     DeliveriesUnreadable, Delivery, DeliveryState, Drained, SubscriptionHealth, SubscriptionsHealth,
 };
@@ -23,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::api_keys::{self, Admittance};
 
 /// Longer than anything that a test waits for; reached only when the server hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Subscriptions that are whatever a test says.
 #[derive(Default)]
@@ -55,6 +56,8 @@ pub(crate) struct TestServer {
     pub(crate) log: Log,
     pub(crate) subscriptions: Arc<FakeSubscriptions>,
     pub(crate) api_keys: Arc<ApiKeys>,
+    #[allow(dead_code, reason = "only the tests of TLS have some")]
+    pub(crate) certificates: Option<Certificates>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Drained>,
     _directory: tempfile::TempDir,
@@ -110,11 +113,13 @@ impl TestServer {
             metrics,
         };
         let (server, address) = HttpServer::bind(&options, services).unwrap();
+        let certificates = server.certificates();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
-        Self { address, log, subscriptions, api_keys, stop: Some(stop), running, _directory: directory }
+        let stop = Some(stop);
+        Self { address, log, subscriptions, api_keys, certificates, stop, running, _directory: directory }
     }
 
     pub(crate) async fn connect(&self) -> Client {
@@ -242,6 +247,23 @@ impl Client {
         }
     }
 
+    /// Reads so many bytes.
+    pub(crate) async fn read_exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.received.len() < count {
+            assert!(self.fill().await > 0, "the connection ended within its answer");
+        }
+        self.received.drain(..count).collect()
+    }
+
+    /// Both directions, to be used at once.
+    pub(crate) fn split(&mut self) -> (ReceivingHalf<'_>, SendingHalf<'_>) {
+        let (reading, writing) = self.socket.split();
+        (
+            ReceivingHalf { socket: reading, received: std::mem::take(&mut self.received) },
+            SendingHalf(writing),
+        )
+    }
+
     /// Reads until the server closes or a chunked answer ends.
     pub(crate) async fn until_closed_or_chunk_end(&mut self) -> Vec<u8> {
         while !self.received.ends_with(b"0\r\n\r\n") && self.fill().await > 0 {}
@@ -261,6 +283,33 @@ impl Client {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
             Err(error) => panic!("{error}"),
         }
+    }
+}
+
+/// What a client receives.
+pub(crate) struct ReceivingHalf<'a> {
+    socket: tokio::net::tcp::ReadHalf<'a>,
+    received: Vec<u8>,
+}
+
+impl ReceivingHalf<'_> {
+    /// Reads until a chunked answer ends.
+    pub(crate) async fn until_chunk_end(&mut self) -> Vec<u8> {
+        while !self.received.ends_with(b"0\r\n\r\n") {
+            let read = self.socket.read_buf(&mut self.received);
+            let count = tokio::time::timeout(PATIENCE, read).await.expect("an answer").unwrap();
+            assert!(count > 0, "the connection ended within its answer");
+        }
+        std::mem::take(&mut self.received)
+    }
+}
+
+/// What a client sends.
+pub(crate) struct SendingHalf<'a>(tokio::net::tcp::WriteHalf<'a>);
+
+impl SendingHalf<'_> {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 }
 

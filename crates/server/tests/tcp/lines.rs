@@ -1,8 +1,10 @@
 //! Lines of JSON: a receipt or a problem for each.
 
+use eventrelay_event::TraceContext;
+use eventrelay_server::tcp::Decode;
 use serde_json::json;
 
-use crate::support::{TestServer, line};
+use crate::support::{TestServer, frame, line};
 
 #[tokio::test]
 async fn every_line_has_a_receipt_or_a_problem_in_its_order() {
@@ -85,4 +87,35 @@ async fn a_long_line_is_taken_in_a_few_reads() {
     assert_eq!(client.receive_line().await["offset"], 0);
     assert_eq!(client.receive_line().await["offset"], 1);
     assert!(server.stored(0).data().unwrap().1.len() > 900_000);
+}
+
+#[tokio::test]
+async fn what_can_never_become_an_object_is_refused_before_its_line_ends() {
+    let server = TestServer::start().await;
+    for beginning in [&b"GET / HTTP/1.1"[..], b"  [", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"] {
+        let mut client = server.connect_lines().await;
+        client.send([line("").as_bytes(), beginning].concat()).await;
+        assert!(client.receive_line().await["offset"].is_u64());
+        assert_eq!(client.receive_line().await["code"], "not_an_object", "{beginning:?}");
+        assert_eq!(client.until_closed_after_finish().await, b"");
+    }
+    server.assert_unharmed(3).await;
+}
+
+#[tokio::test]
+async fn an_event_in_json_keeps_the_trace_that_it_brings() {
+    let server = TestServer::start_with(|options| options.decode = Decode::Json).await;
+    let (parent, state) = ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b");
+    let traced = line(&format!(r#","headers":{{"traceparent":"{parent}","tracestate":"{state}"}}"#));
+    let mut lines = server.connect_lines().await;
+    lines.send(&traced).await;
+    assert_eq!(lines.receive_line().await["offset"], 0);
+    let mut frames = server.connect().await;
+    frames.send(frame(traced.trim_end())).await;
+    assert_eq!(frames.receive(1).await, [0x00]);
+    for offset in 0..2 {
+        let stored = server.stored(offset);
+        let trace = TraceContext::of(&stored).unwrap();
+        assert_eq!((trace.traceparent, trace.tracestate), (parent, Some(state)), "{offset}");
+    }
 }

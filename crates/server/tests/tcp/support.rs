@@ -84,6 +84,10 @@ impl TestServer {
         self.addresses.frames.unwrap()
     }
 
+    pub(crate) fn lines_address(&self) -> SocketAddr {
+        self.addresses.lines.unwrap()
+    }
+
     /// A client of the listener for frames.
     pub(crate) async fn connect(&self) -> Client {
         Client::connect(self.frames_address()).await
@@ -91,7 +95,7 @@ impl TestServer {
 
     /// A client of the listener for lines.
     pub(crate) async fn connect_lines(&self) -> Client {
-        Client::connect(self.addresses.lines.unwrap()).await
+        Client::connect(self.lines_address()).await
     }
 
     /// The event at an offset, read past the server.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use eventrelay_event::{EventId, StoredEvent, TRACEPARENT, TRACESTATE, TraceContext};
+use eventrelay_event::{EventId, TRACEPARENT, TRACESTATE, TraceContext};
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 use http::{Method, Request, Version};
 use http_body_util::Full;
@@ -11,7 +11,8 @@ use http_body_util::Full;
 use super::body;
 use super::settings::BodyFormat;
 use super::signature::Signer;
-use super::target::Target;
+use crate::Delivery;
+use crate::http_client::{Body, Target, WriteRequest};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -47,7 +48,7 @@ pub(super) struct Prepared<'a> {
     timestamp: HeaderValue,
     signature: Option<HeaderValue>,
     content_type: HeaderValue,
-    /// The event's own trace, which goes on with the receiver.
+    /// The event's trace, which goes on with the receiver.
     traceparent: Option<HeaderValue>,
     tracestate: Option<HeaderValue>,
     body: Bytes,
@@ -55,17 +56,18 @@ pub(super) struct Prepared<'a> {
 
 impl RequestTemplate {
     /// Encodes and signs an event for an attempt that is made `now`.
-    pub(super) fn prepare(&self, event: &StoredEvent, now: SystemTime) -> Result<Prepared<'_>, RequestError> {
+    pub(super) fn prepare(&self, delivery: &Delivery, now: SystemTime) -> Result<Prepared<'_>, RequestError> {
+        let event = &delivery.event;
         let (content_type, body) = body::encode(self.format, event)?;
         let timestamp = now.duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
         let mut id = [0; EventId::CHARS];
         let id = event.id().encode(&mut id);
         let signature = self.signer.sign(id, timestamp, &body).map(HeaderValue::try_from).transpose()?;
-        let trace = TraceContext::of(event);
-        let tracestate = trace.and_then(|trace| trace.tracestate);
+        let traceparent = delivery.traceparent();
+        let tracestate = TraceContext::of(event).and_then(|trace| trace.tracestate);
         Ok(Prepared {
             template: self,
-            traceparent: trace.map(|trace| HeaderValue::from_str(trace.traceparent)).transpose()?,
+            traceparent: traceparent.as_deref().map(HeaderValue::from_str).transpose()?,
             tracestate: tracestate.map(HeaderValue::from_str).transpose()?,
             id: HeaderValue::from_str(id)?,
             timestamp: HeaderValue::from(timestamp),
@@ -76,9 +78,9 @@ impl RequestTemplate {
     }
 }
 
-impl Prepared<'_> {
-    /// The request as the HTTP version writes it. `content-length` follows from the body.
-    pub(super) fn request(&self, version: Version) -> Request<Full<Bytes>> {
+impl WriteRequest for Prepared<'_> {
+    // `content-length` follows from the body.
+    fn request(&self, version: Version) -> Request<Body> {
         let template = self.template;
         let mut headers = HeaderMap::with_capacity(OWN_HEADERS + template.headers.len());
         if version != Version::HTTP_2 {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use ed25519_dalek::{Signature, SigningKey, Verifier as _};
-use eventrelay_event::{Data, Event};
+use eventrelay_event::{Data, Event, SpanId};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -101,6 +101,20 @@ async fn headers_of_the_subscription_are_sent() {
     let headers = json!({"headers": {"Authorization": "Bearer token", "X-Team": "a, b"}});
     let request = request(&headers, &event()).await;
     assert_eq!((&*request.headers["authorization"], &*request.headers["x-team"]), ("Bearer token", "a, b"));
+}
+
+#[tokio::test]
+async fn a_deliverys_own_span_becomes_the_receivers_parent() {
+    let mut receiver = Receiver::always(Reply::ok()).await;
+    let sink = webhook(&receiver.url(), &json!({}));
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+    let headers = vec![("traceparent".to_owned(), parent), ("tracestate".to_owned(), "a=b".to_owned())];
+    let mut delivery = delivery_of(&Event { headers, ..event() });
+    delivery.span = SpanId::new([7; 8]);
+    sink.deliver(&[delivery]).await;
+    let request = receiver.request().await;
+    assert_eq!(request.headers["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-0707070707070707-01");
+    assert_eq!(request.headers["tracestate"], "a=b");
 }
 
 #[tokio::test]

@@ -51,11 +51,8 @@ pub(crate) fn event() -> Event {
 pub(crate) fn delivery_of(event: &Event) -> Delivery {
     let mut record = Vec::new();
     StoredEvent::encode(event, &mut record);
-    Delivery {
-        event: StoredEvent::decode(7, APPENDED_MICROS, Bytes::from(record)).unwrap(),
-        attempt: 1,
-        purpose: Purpose::Live,
-    }
+    let event = StoredEvent::decode(7, APPENDED_MICROS, Bytes::from(record)).unwrap();
+    Delivery { event, attempt: 1, purpose: Purpose::Live, span: None }
 }
 
 /// Delivers one event, which must not take longer than any timeout of these tests.

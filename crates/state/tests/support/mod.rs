@@ -58,6 +58,8 @@ pub fn checkpoint(subscription: SubscriptionId, cursor: u64) -> Checkpoint {
         retrying: Vec::new(),
         no_longer_retrying: Vec::new(),
         dead_letters: Vec::new(),
+        no_longer_dead: Vec::new(),
+        replays: Vec::new(),
         lifecycle: None,
         attempts: Vec::new(),
     }

@@ -3,20 +3,24 @@
 mod breaking;
 mod failing;
 mod ordering;
+mod replaying;
 mod running;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use eventrelay_sinks::Delivery;
-use eventrelay_state::{Lifecycle, Subscription, SubscriptionId, SubscriptionRecord};
+use eventrelay_state::{
+    Lifecycle, NewReplay, ReplayId, ReplayKind, ReplayRecord, ReplayState, Subscription, SubscriptionId,
+    SubscriptionRecord,
+};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Directive, Dispatcher, Ended, Parts};
+use super::{Command, Directive, Dispatcher, Ended, Parts};
 use crate::metrics::DeliveryMetrics;
 use crate::model::{Activity, MemoryLog, MemoryStore, ScriptedSink, Step};
 use crate::options::EngineOptions;
@@ -29,12 +33,15 @@ struct World {
     sink: Arc<ScriptedSink>,
     activity: Arc<Activity>,
     spec: Subscription,
+    /// All that were asked for.
+    replays: Mutex<Vec<ReplayRecord>>,
 }
 
 /// A dispatcher at work.
 struct Running {
     stats: Arc<SubscriptionStats>,
     directives: watch::Sender<Directive>,
+    commands: mpsc::Sender<Command>,
     task: JoinHandle<Ended>,
 }
 
@@ -73,6 +80,7 @@ impl World {
             sink: Arc::new(ScriptedSink::new(batch, activity.clone(), script)),
             activity,
             spec,
+            replays: Mutex::default(),
         }
     }
 
@@ -88,6 +96,7 @@ impl World {
         let stats = Arc::new(SubscriptionStats::new(metrics, run_state, cursor, cursor));
         let (directives, receiver) =
             watch::channel(Directive { paused: false, resumptions: 0, stop_by: None });
+        let (commands, received) = mpsc::channel(16);
         let dispatcher = Dispatcher::new(Parts {
             record: SubscriptionRecord {
                 id: SubscriptionId(1),
@@ -102,9 +111,52 @@ impl World {
             store: self.store.clone(),
             stats: stats.clone(),
             directives: receiver,
+            commands: received,
+            replays: self.running_replays(),
             options: EngineOptions { seed: Some(7), ..EngineOptions::default() },
         });
-        Running { stats, directives, task: tokio::spawn(dispatcher.run()) }
+        Running { stats, directives, commands, task: tokio::spawn(dispatcher.run()) }
+    }
+
+    /// Those that a restart goes on with.
+    fn running_replays(&self) -> Vec<ReplayRecord> {
+        let saved = self.store.durable().replays;
+        let mut replays = self.replays.lock().unwrap().clone();
+        for replay in &mut replays {
+            if let Some(progress) = saved.get(&replay.id) {
+                replay.progress = progress.clone();
+            }
+        }
+        replays.retain(|replay| replay.progress.state == ReplayState::Running);
+        replays
+    }
+
+    /// Asks for a replay or redrive of a range.
+    async fn replay(
+        &self,
+        running: &Running,
+        kind: ReplayKind,
+        range: std::ops::Range<u64>,
+        rate: Option<u32>,
+    ) -> ReplayId {
+        let request = NewReplay {
+            subscription: SubscriptionId(1),
+            kind,
+            filter: eventrelay_event::filter::Filter::default(),
+            max_events_per_second: rate.and_then(std::num::NonZeroU32::new),
+            start_offset: range.start,
+            end_offset: range.end,
+        };
+        let id = ReplayId(i64::try_from(self.replays.lock().unwrap().len()).unwrap() + 1);
+        let record = ReplayRecord::begin(id, request, 0);
+        self.replays.lock().unwrap().push(record.clone());
+        running.commands.send(Command::Replay(Box::new(record))).await.unwrap();
+        id
+    }
+
+    async fn until_replay_is(&self, id: ReplayId, state: &ReplayState) {
+        let is_so = || self.store.durable().replays.get(&id).is_some_and(|progress| progress.state == *state);
+        self.until("the replay ends", is_so).await;
     }
 
     /// Waits for what the sink or the store do to bring it about; ten virtual days at most.
@@ -151,6 +203,13 @@ impl Running {
             directive.paused = false;
             directive.resumptions += 1;
         });
+    }
+
+    /// Moves the cursor, and waits until that is durable.
+    async fn seek(&self, offset: u64) {
+        let (done, moved) = oneshot::channel();
+        self.commands.send(Command::Seek { offset, done }).await.unwrap();
+        assert!(moved.await.unwrap());
     }
 
     async fn stop(self, deadline: Duration) -> Ended {

@@ -32,7 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) fn run(arguments: PublishArguments) -> Result<(), Failure> {
     commands::block_on(async move {
         let publisher = Publisher {
-            client: Client::new(&arguments.server.url)?,
+            client: Client::new(&arguments.server)?,
             retry_for: Duration::from_secs(arguments.retry_seconds),
             quiet: arguments.quiet,
         };
@@ -167,7 +167,11 @@ fn judge(outcome: Result<Answer, ClientError>, repeatable: bool) -> Judgement {
     let answer = match outcome {
         Ok(answer) if answer.status.is_success() => return Judgement::Accepted(answer.body),
         Ok(answer) => answer,
-        Err(error @ ClientError::Unreachable { .. }) => {
+        Err(
+            error @ (ClientError::Unreachable { .. }
+            | ClientError::NotBelieved { .. }
+            | ClientError::TurnedAway { .. }),
+        ) => {
             return Judgement::Final(PublishFailure {
                 exit: Exit::Unreachable,
                 why: error.to_string(),

@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use crate::auth::{Access, now_micros};
-use crate::http::body::{Body, ByteStream};
+use crate::http::body::{Body, ByteStream, CutOff};
 use crate::http::metrics::HttpMetrics;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
@@ -281,7 +281,7 @@ struct TailStream {
 }
 
 impl ByteStream for TailStream {
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>> {
         let Some(step) = &mut self.step else {
             return Poll::Ready(None);
         };
@@ -289,7 +289,7 @@ impl ByteStream for TailStream {
         self.step = None;
         Poll::Ready(said.map(|(bytes, tail)| {
             self.step = Some(Box::pin(tail.step()));
-            bytes
+            Ok(bytes)
         }))
     }
 }

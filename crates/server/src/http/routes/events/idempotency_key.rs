@@ -8,6 +8,7 @@ use eventrelay_event::Event;
 use eventrelay_event::rules::MAX_NAME_BYTES;
 use http::{HeaderMap, HeaderName, StatusCode};
 
+use crate::batch_key;
 use crate::http::problem::Problem;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -33,13 +34,25 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
+/// The key of a stream, whose events get it with their places: it leaves room for the longest of these.
+///
+/// # Errors
+/// 400 `invalid_idempotency_key`.
+pub(super) fn of_stream(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let key = of(headers)?;
+    if key.is_some_and(|key| batch_key::of_place(key, u64::MAX).len() > MAX_NAME_BYTES) {
+        return Err(invalid("It is too long for a stream, whose events get <key>/<place>"));
+    }
+    Ok(key)
+}
+
 /// Gives the key to the events that have none of their own.
 ///
 /// # Errors
 /// 400 `invalid_idempotency_key` when it leaves no room for the places of a batch.
 pub(super) fn apply(key: &str, events: &mut [Event], is_batch: bool) -> Result<(), Problem> {
     for (index, event) in events.iter_mut().enumerate().filter(|(_, event)| event.idempotency_key.is_none()) {
-        let own = if is_batch { format!("{key}/{index}") } else { key.to_owned() };
+        let own = if is_batch { batch_key::of_place(key, index as u64) } else { key.to_owned() };
         if own.len() > MAX_NAME_BYTES {
             return Err(invalid("It is too long for a batch, whose events get <key>/<index>"));
         }

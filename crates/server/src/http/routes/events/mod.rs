@@ -1,13 +1,14 @@
-//! `POST /v1/events`, `GET /v1/events/{id}` and `GET /v1/events/{id}/status`.
+//! `POST /v1/events`, `POST /v1/events/stream`, `GET /v1/events/{id}` and `GET /v1/events/{id}/status`.
 
 mod find;
 mod idempotency_key;
 mod publish;
+mod publish_stream;
 mod receipts;
 mod refusals;
 mod status;
-mod trace;
 
 pub(crate) use find::find;
 pub(crate) use publish::publish;
+pub(crate) use publish_stream::publish_stream;
 pub(crate) use status::status;

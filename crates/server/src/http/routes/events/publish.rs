@@ -13,6 +13,7 @@
 
 use bytes::Bytes;
 use eventrelay_event::{ContentKind, DecodeEventsError, DecodedEvents, cloudevents, native};
+use eventrelay_telemetry::{Door, PublishSpans};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
@@ -20,13 +21,13 @@ use http::{HeaderMap, Response, StatusCode};
 use super::idempotency_key;
 use super::receipts;
 use super::refusals;
-use super::trace;
 use crate::auth::Access;
 use crate::http::body::Body;
 use crate::http::decompress::Encoding;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
 use crate::http::upload::Upload;
+use crate::request_trace::RequestTrace;
 
 /// Publishes what the request carries.
 ///
@@ -37,6 +38,25 @@ pub(crate) async fn publish(
     access: &Access,
     parts: &Parts,
     upload: &mut Upload<'_>,
+) -> Result<Response<Body>, Problem> {
+    let mut spans = shared.publisher.spans().publish(Door::Http, access.tenant());
+    let trace = RequestTrace::of(&parts.headers);
+    spans.caller(trace.as_ref().map(RequestTrace::context));
+    let published = decode_and_store(shared, access, parts, upload, trace.as_ref(), &mut spans).await;
+    match &published {
+        Ok(_) => spans.accepted(),
+        Err(problem) => spans.refused(problem.code(), problem.words()),
+    }
+    published
+}
+
+async fn decode_and_store(
+    shared: &Shared,
+    access: &Access,
+    parts: &Parts,
+    upload: &mut Upload<'_>,
+    trace: Option<&RequestTrace>,
+    spans: &mut PublishSpans,
 ) -> Result<Response<Body>, Problem> {
     // What the head alone refuses is refused before the body is read.
     let key = idempotency_key::of(&parts.headers)?;
@@ -56,7 +76,10 @@ pub(crate) async fn publish(
     if let Some(key) = key {
         idempotency_key::apply(key, &mut events, is_batch)?;
     }
-    trace::apply(&parts.headers, &mut events);
+    if let Some(trace) = trace {
+        trace.apply(&mut events);
+    }
+    spans.events(&events);
     let admitted = access.quota().admit_events(events.len(), received.bytes.len());
     let _in_flight = admitted.map_err(|exceeded| Problem::quota(&exceeded))?;
     let receipts = shared.publisher.publish(events).await.map_err(|error| refusals::of_publishing(&error))?;
@@ -87,7 +110,11 @@ fn decode(
     }
 }
 
-fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+/// The request's one `Content-Type`.
+///
+/// # Errors
+/// 415 when there are several, or it is no text.
+pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let first = values.next();
     if values.next().is_some() {
@@ -96,7 +123,7 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     first.map(|value| value.to_str().map_err(|_| unsupported("Content-Type must be ASCII"))).transpose()
 }
 
-fn unsupported(detail: &'static str) -> Problem {
+pub(super) fn unsupported(detail: &'static str) -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported_content_type",

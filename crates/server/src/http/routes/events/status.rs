@@ -9,16 +9,13 @@
 //! It answers from cursors and exceptions, for nothing is stored of a delivery that went well; so a delivery of this moment
 //! is `pending` until its cursor is saved. Like the event itself, another tenant's is answered as one that is not there.
 
-use std::sync::Arc;
-
-use eventrelay_event::StoredEvent;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::find::stored;
 use crate::auth::Access;
-use crate::deliveries::{Delivery, EventStatus};
+use crate::deliveries::{self, Delivery, EventStatus};
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
@@ -38,21 +35,14 @@ struct Status {
 pub(crate) async fn status(shared: &Shared, access: &Access, id: &str) -> Result<Response<Body>, Problem> {
     let event = stored(shared, access, id).await?;
     let (id, offset) = (event.id().to_string(), event.offset());
-    let deliveries = deliveries_of(shared, event).await?;
+    let deliveries = deliveries::of_event(&shared.subscriptions, event).await.map_err(|error| {
+        let title = "What is saved of deliveries cannot be read";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "state_unreadable", title).detail(error.why)
+    })?;
     let status = Status { id, offset, status: EventStatus::of(&deliveries), deliveries };
     let body = serde_json::to_vec(&status).map_err(|error| Problem::internal(error.to_string()))?;
     let mut response = Response::new(Body::full(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-async fn deliveries_of(shared: &Shared, event: StoredEvent) -> Result<Vec<Delivery>, Problem> {
-    let subscriptions = Arc::clone(&shared.subscriptions);
-    let read = tokio::task::spawn_blocking(move || subscriptions.deliveries_of(&event)).await;
-    let read = read.map_err(|error| Problem::internal(error.to_string()))?;
-    read.map_err(|error| {
-        let title = "What is saved of deliveries cannot be read";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "state_unreadable", title).detail(error.why)
-    })
 }

@@ -1,0 +1,423 @@
+//! Events that are delivered again beside the live ones: a range of the log (replay), or dead letters (redrive).
+//!
+//! ```text
+//!  log, or dead letters ──▶ Replay ──▶ the dispatcher's own order, calls, breaker, rate and retries
+//! ```
+//!
+//! A replay is another source of the same dispatcher, so all that holds for live events holds for it: its events take
+//! turns with live ones, wait for their key, and are tried again as retries of the subscription. What is its own is where
+//! it stands. It has no more than one batch and one run of records in memory.
+//!
+//! Invariants:
+//! - Every offset of a replay below its saved place is delivered, filtered out, dead, or among the saved retries.
+//! - A dead letter goes when its event is delivered or among the retries, in the same transaction.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use eventrelay_event::{Purpose, StoredEvent};
+use eventrelay_log::ReadError;
+use eventrelay_sinks::{BatchLimit, BoxFuture, Delivery};
+use eventrelay_state::{
+    DeadLetter, ReplayId, ReplayKind, ReplayProgress, ReplayRecord, ReplayState, StateError, SubscriptionId,
+};
+use tokio::time::Instant;
+
+use super::dispatch::Chosen;
+use super::{Dispatcher, READ_RETRY_WAIT};
+use crate::call::decode;
+use crate::event_log::EventLog;
+use crate::key_gate::{Admission, Place};
+use crate::rate_limit::RateLimit;
+use crate::reader::{Next, Reader};
+use crate::store::Store;
+
+/// Dead letters that are read together; each holds its whole event.
+const PAGE_LETTERS: u32 = 16;
+
+/// A replay that is under way.
+pub(crate) struct Replay {
+    record: ReplayRecord,
+    source: Source,
+    /// The first offset that was not looked at.
+    position: u64,
+    /// Offsets that are on their way.
+    open: BTreeSet<u64>,
+    rate: Option<RateLimit>,
+    /// It had nothing at hand when it was last asked.
+    starved: bool,
+    /// The system refused a read: nothing is read before then.
+    again_at: Option<Instant>,
+}
+
+enum Source {
+    Log(Reader),
+    DeadLetters(LetterReader),
+}
+
+/// Reads dead letters in pages.
+struct LetterReader {
+    store: Arc<dyn Store>,
+    subscription: SubscriptionId,
+    page: VecDeque<DeadLetter>,
+    loading: Option<BoxFuture<'static, Result<Vec<DeadLetter>, StateError>>>,
+    /// There are none from here on.
+    end: Option<u64>,
+}
+
+/// Why a replay could not go on.
+pub(crate) enum ReplayError {
+    Log(ReadError),
+    State(StateError),
+}
+
+/// What comes next.
+enum Peeked {
+    /// An event, not yet taken.
+    Event(StoredEvent),
+    /// It was passed over: there is nothing to deliver.
+    Passed,
+    /// It is being read.
+    Wait,
+    /// There is nothing more.
+    End,
+}
+
+impl Replay {
+    pub(crate) fn new(
+        record: ReplayRecord,
+        log: &Arc<dyn EventLog>,
+        store: &Arc<dyn Store>,
+        now: Instant,
+    ) -> Self {
+        let position = record.progress.next_offset;
+        let source = match record.request.kind {
+            ReplayKind::Replay => Source::Log(Reader::new(Arc::clone(log), position)),
+            ReplayKind::Redrive => Source::DeadLetters(LetterReader {
+                store: Arc::clone(store),
+                subscription: record.request.subscription,
+                page: VecDeque::new(),
+                loading: None,
+                end: None,
+            }),
+        };
+        let rate = record.request.max_events_per_second.map(|rate| RateLimit::new(rate, now));
+        Self { record, source, position, open: BTreeSet::new(), rate, starved: false, again_at: None }
+    }
+
+    pub(super) fn id(&self) -> ReplayId {
+        self.record.id
+    }
+
+    /// The lowest offset that the log must keep for it.
+    pub(super) fn needed_offset(&self) -> Option<u64> {
+        (self.record.request.kind == ReplayKind::Replay).then(|| self.next_offset())
+    }
+
+    /// When it may go on, where it waits for a time.
+    pub(super) fn next_at(&mut self, now: Instant) -> Option<Instant> {
+        let rated = self.rate.as_mut().and_then(|rate| (rate.available(now) == 0).then(|| rate.next_at()));
+        self.again_at.or(rated)
+    }
+
+    /// Whether [`Self::advance`] is to be awaited.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// Waits until there may be more. Safe to drop at any time.
+    pub(super) async fn advance(&mut self) -> Result<(), ReplayError> {
+        match &mut self.source {
+            Source::Log(reader) => reader.advance().await.map_err(ReplayError::Log),
+            Source::DeadLetters(letters) => letters.advance().await.map_err(ReplayError::State),
+        }
+    }
+
+    fn purpose(&self) -> Purpose {
+        match self.record.request.kind {
+            ReplayKind::Replay => Purpose::Replay,
+            ReplayKind::Redrive => Purpose::Redrive,
+        }
+    }
+
+    /// Every offset below it is settled.
+    fn next_offset(&self) -> u64 {
+        self.open.first().copied().unwrap_or(self.position)
+    }
+
+    fn is_over(&self) -> bool {
+        self.open.is_empty() && self.position >= self.record.request.end_offset
+    }
+
+    fn progress(&self) -> ReplayProgress {
+        ReplayProgress { next_offset: self.next_offset(), ..self.record.progress.clone() }
+    }
+
+    fn pass_to(&mut self, offset: u64) {
+        self.position = offset;
+    }
+
+    /// Goes on after events that the log no longer has.
+    fn lose_to(&mut self, end: u64) {
+        let end = end.min(self.record.request.end_offset);
+        self.record.progress.lost += end.saturating_sub(self.position);
+        self.position = self.position.max(end);
+        if let Source::Log(reader) = &mut self.source {
+            reader.skip_to(end);
+        }
+    }
+
+    fn peek(&mut self) -> Peeked {
+        if self.position >= self.record.request.end_offset {
+            return Peeked::End;
+        }
+        let lost_to = match &mut self.source {
+            Source::DeadLetters(letters) => return letters.peek(&mut self.record, &mut self.position),
+            Source::Log(reader) => match reader.peek() {
+                Next::Record(record) => match decode(record) {
+                    Ok(event) => return Peeked::Event(event),
+                    // The live cursor has made a dead letter of it, and nothing else can be made of it.
+                    Err(_) => record.offset + 1,
+                },
+                Next::Lost { end } => end,
+                Next::Reading | Next::AtEnd => return Peeked::Wait,
+            },
+        };
+        self.lose_to(lost_to);
+        Peeked::Passed
+    }
+
+    /// Takes, or passes over, the event that [`Self::peek`] has shown.
+    fn take(&mut self, offset: u64) {
+        match &mut self.source {
+            Source::Log(reader) => drop(reader.take()),
+            Source::DeadLetters(letters) => drop(letters.page.pop_front()),
+        }
+        self.pass_to(offset + 1);
+    }
+}
+
+impl LetterReader {
+    fn peek(&mut self, record: &mut ReplayRecord, position: &mut u64) -> Peeked {
+        let end = record.request.end_offset;
+        let Some(letter) = self.page.front() else {
+            if self.end.is_some_and(|from| *position >= from) {
+                *position = end;
+                return Peeked::End;
+            }
+            if self.loading.is_none() {
+                self.loading = Some(self.store.dead_letters(self.subscription, *position, PAGE_LETTERS));
+            }
+            return Peeked::Wait;
+        };
+        if letter.offset >= end {
+            *position = end;
+            return Peeked::End;
+        }
+        let event = letter.event.clone().and_then(|event| {
+            StoredEvent::decode(letter.offset, letter.append_time_micros.unwrap_or(0), event).ok()
+        });
+        match event {
+            Some(event) => Peeked::Event(event),
+            None => {
+                // Without its event it stays what it is.
+                *position = letter.offset + 1;
+                record.progress.lost += 1;
+                self.page.pop_front();
+                Peeked::Passed
+            }
+        }
+    }
+
+    async fn advance(&mut self) -> Result<(), StateError> {
+        let Some(loading) = &mut self.loading else { return std::future::pending().await };
+        let loaded = loading.as_mut().await;
+        self.loading = None;
+        let letters = loaded?;
+        if letters.len() < PAGE_LETTERS as usize {
+            self.end = Some(letters.last().map_or(0, |last| last.offset + 1));
+        }
+        self.page = letters.into();
+        Ok(())
+    }
+}
+
+/// Waits until a starved replay may have more. Safe to drop at any time.
+pub(super) async fn advance_one(replays: &mut [Replay]) -> (ReplayId, Result<(), ReplayError>) {
+    let starved = replays.iter_mut().filter(|replay| replay.is_starved()).map(|replay| {
+        let id = replay.id();
+        Box::pin(async move { (id, replay.advance().await) })
+    });
+    let (first, _, _) = futures_util::future::select_all(starved).await;
+    first
+}
+
+impl Dispatcher {
+    /// The next events of a replay, if one may go on.
+    pub(super) fn replayed_events(
+        &mut self,
+        limit: BatchLimit,
+        now: Instant,
+        scan: &mut usize,
+    ) -> Option<Chosen> {
+        let mut replays = std::mem::take(&mut self.replays);
+        let mut chosen = None;
+        for replay in &mut replays {
+            let batch = self.take_from(replay, limit, now, scan);
+            if !batch.is_empty() {
+                chosen = Some(Chosen::replayed(batch, replay.id()));
+                break;
+            }
+        }
+        // The one that was served goes behind the others.
+        if let Some(served) =
+            replays.iter().position(|replay| chosen.as_ref().is_some_and(|it| it.is_of(replay.id())))
+        {
+            replays[served..].rotate_left(1);
+        }
+        self.replays = replays;
+        self.end_replays_that_are_over();
+        chosen
+    }
+
+    fn take_from(
+        &mut self,
+        replay: &mut Replay,
+        limit: BatchLimit,
+        now: Instant,
+        scan: &mut usize,
+    ) -> Vec<Delivery> {
+        let mut batch: Vec<Delivery> = Vec::new();
+        if replay.again_at.is_some_and(|at| at > now) {
+            return batch;
+        }
+        (replay.again_at, replay.starved) = (None, false);
+        let tokens = replay.rate.as_mut().map_or(usize::MAX, |rate| rate.available(now));
+        let most = limit.events.min(tokens);
+        let (before, mut bytes) = (replay.next_offset(), 0);
+        while batch.len() < most && *scan > 0 {
+            *scan -= 1;
+            let event = match replay.peek() {
+                Peeked::Event(event) => event,
+                Peeked::Passed => continue,
+                Peeked::Wait => {
+                    replay.starved = true;
+                    break;
+                }
+                Peeked::End => break,
+            };
+            let (offset, size) = (event.offset(), event.encoded().len());
+            if !batch.is_empty() && bytes + size > limit.bytes {
+                break;
+            }
+            // What waits for a retry is on its way already.
+            if !self.wants_again(replay, &event) || self.retries.get(offset).is_some() {
+                replay.take(offset);
+                continue;
+            }
+            if !self.holds_key(&event, size) {
+                break;
+            }
+            replay.take(offset);
+            replay.open.insert(offset);
+            bytes += size;
+            batch.push(Delivery { event, attempt: 1, purpose: replay.purpose(), span: None });
+        }
+        if let Some(rate) = &mut replay.rate {
+            rate.take(batch.len());
+        }
+        if replay.next_offset() != before {
+            self.checkpointer.unsaved.replay(replay.id(), replay.progress());
+        }
+        batch
+    }
+
+    fn wants_again(&self, replay: &Replay, event: &StoredEvent) -> bool {
+        let request = &replay.record.request;
+        let is_ours = match request.kind {
+            ReplayKind::Replay => {
+                event.tenant() == self.spec.tenant.as_str() && self.spec.filter.matches(event)
+            }
+            // It was ours when it died.
+            ReplayKind::Redrive => true,
+        };
+        is_ours && request.filter.matches(event)
+    }
+
+    /// Takes the event's key, if it is free; an event without one needs none. One that is not free holds the replay back,
+    /// which keeps the replay's own order.
+    fn holds_key(&mut self, event: &StoredEvent, bytes: usize) -> bool {
+        let (Some(gate), Some(key)) = (&mut self.gate, event.key()) else { return true };
+        let key = gate.hash(key);
+        gate.is_free(key) && gate.admit(key, Place { offset: event.offset(), bytes }) == Admission::Go
+    }
+
+    /// A call with events of a replay has ended, and each of them is delivered, waits for a retry, or is dead.
+    pub(super) fn replay_settled(&mut self, id: Option<ReplayId>, deliveries: &[Delivery]) {
+        let Some(replay) = id.and_then(|id| self.replays.iter_mut().find(|replay| replay.id() == id)) else {
+            return;
+        };
+        let is_redrive = replay.record.request.kind == ReplayKind::Redrive;
+        let progress = &mut replay.record.progress;
+        for delivery in deliveries {
+            let offset = delivery.event.offset();
+            let refused = self.checkpointer.unsaved.has_dead_letter(offset);
+            if refused {
+                progress.refused += 1;
+            } else if self.retries.get(offset).is_some() {
+                progress.deferred += 1;
+            } else {
+                progress.delivered += 1;
+            }
+            if is_redrive {
+                // One that died again was counted again.
+                self.stats.dead_letters.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+                if !refused {
+                    self.checkpointer.unsaved.no_longer_dead(offset);
+                }
+            }
+            replay.open.remove(&offset);
+        }
+        let progress = replay.progress();
+        self.checkpointer.unsaved.replay(replay.record.id, progress);
+        self.end_replays_that_are_over();
+    }
+
+    /// A replay that waited for a read has its answer.
+    pub(super) fn replay_advanced(&mut self, id: ReplayId, result: Result<(), ReplayError>) {
+        let Some(replay) = self.replays.iter_mut().find(|replay| replay.id() == id) else { return };
+        replay.starved = false;
+        match result {
+            Ok(()) => {}
+            Err(ReplayError::Log(ReadError::Trimmed { oldest, .. })) => replay.lose_to(oldest),
+            Err(ReplayError::Log(error @ ReadError::Damaged { .. })) => {
+                self.end_replay(id, ReplayState::Failed { reason: error.to_string() });
+            }
+            Err(ReplayError::Log(error @ ReadError::Io { .. })) => {
+                tracing::warn!(subscription = self.spec.name, %error, "a replay cannot read the log; trying again");
+                replay.again_at = Some(Instant::now() + READ_RETRY_WAIT);
+            }
+            Err(ReplayError::State(error)) => {
+                tracing::warn!(subscription = self.spec.name, %error, "a redrive cannot read dead letters; trying again");
+                replay.again_at = Some(Instant::now() + READ_RETRY_WAIT);
+            }
+        }
+    }
+
+    /// Ends a replay early; what is on its way ends by itself. False when there is none of that number.
+    pub(super) fn end_replay(&mut self, id: ReplayId, state: ReplayState) -> bool {
+        let Some(index) = self.replays.iter().position(|replay| replay.id() == id) else { return false };
+        let mut replay = self.replays.remove(index);
+        tracing::info!(subscription = self.spec.name, replay = id.0, state = state.name(), "a replay ended");
+        replay.record.progress.state = state;
+        replay.record.progress.finished_at_micros = Some(self.clock.now_micros());
+        self.checkpointer.unsaved.replay(id, replay.progress());
+        true
+    }
+
+    fn end_replays_that_are_over(&mut self) {
+        while let Some(id) = self.replays.iter().find(|replay| replay.is_over()).map(Replay::id) {
+            self.end_replay(id, ReplayState::Done);
+        }
+    }
+}

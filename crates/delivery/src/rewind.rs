@@ -1,0 +1,152 @@
+//! Delivering again: seek moves a subscription's cursor; a replay delivers a part of the log beside it; a redrive tries dead
+//! letters again.
+
+use std::num::NonZeroU32;
+
+use eventrelay_event::filter::Filter;
+use eventrelay_state::{
+    NewReplay, ReplayId, ReplayKind, ReplayRecord, ReplayState, Start, State, StateError,
+};
+use tokio::sync::oneshot;
+
+use crate::dispatcher::Command;
+use crate::engine::{ControlError, Engine, Handle};
+use crate::event_log::resolve_start;
+
+/// How many replays and redrives one subscription may have under way; each holds a run of the log in memory.
+const MAX_REPLAYS: usize = 4;
+
+/// A part of the log to deliver again.
+#[derive(Debug, Clone)]
+pub struct ReplayRequest {
+    /// From here on.
+    pub from: Start,
+    /// To here, exclusive. None, and all that is behind the cursor: to the cursor, for what comes then is live.
+    pub to: Option<Start>,
+    /// Which events, beside the subscription's own filter.
+    pub filter: Filter,
+    /// The most events a second, beside the subscription's own limit.
+    pub max_events_per_second: Option<NonZeroU32>,
+}
+
+/// Dead letters to try again, in the order of their offsets.
+#[derive(Debug, Clone, Default)]
+pub struct RedriveRequest {
+    /// Only the one of this event; none: all.
+    pub offset: Option<u64>,
+    /// Which events.
+    pub filter: Filter,
+    /// The most events a second, beside the subscription's own limit.
+    pub max_events_per_second: Option<NonZeroU32>,
+}
+
+impl Engine {
+    /// Moves a subscription's cursor, forwards or backwards, once what is on its way has ended, and forgets what waits
+    /// for a retry. Dead letters stay. Gives the offset; durable once this returns Ok.
+    ///
+    /// # Errors
+    /// When there is no such subscription or place, or the process is ending.
+    pub async fn seek(&self, tenant: &str, name: &str, to: Start) -> Result<u64, ControlError> {
+        let handle = self.shared().find(tenant, name)?;
+        let offset = resolve_start(&self.shared().log, to).await?;
+        let (done, moved) = oneshot::channel();
+        handle.command(Command::Seek { offset, done }).await?;
+        moved.await.map_err(|_| ControlError::Ending)?;
+        Ok(offset)
+    }
+
+    /// Delivers a part of the log again, beside the live cursor. It goes on after a restart, and repeats a little of what a
+    /// kill has cut short. Durable once this returns Ok.
+    ///
+    /// # Errors
+    /// When there is no such subscription or place, or it has too many replays under way.
+    pub async fn replay(
+        &self,
+        tenant: &str,
+        name: &str,
+        request: ReplayRequest,
+    ) -> Result<ReplayRecord, ControlError> {
+        let handle = self.shared().find(tenant, name)?;
+        let log = &self.shared().log;
+        let start_offset = resolve_start(log, request.from).await?;
+        let end = match request.to {
+            Some(to) => resolve_start(log, to).await?,
+            None => u64::MAX,
+        };
+        let new = NewReplay {
+            subscription: handle.id(),
+            kind: ReplayKind::Replay,
+            filter: request.filter,
+            max_events_per_second: request.max_events_per_second,
+            start_offset,
+            // What the cursor has not come to is delivered anyway.
+            end_offset: end.min(handle.cursor()).max(start_offset),
+        };
+        self.begin(handle, new).await
+    }
+
+    /// Tries dead letters again. One that is delivered, or waits for a retry, is no dead letter any more; one that is
+    /// refused stays one. Durable once this returns Ok.
+    ///
+    /// # Errors
+    /// When there is no such subscription, or it has too many replays under way.
+    pub async fn redrive(
+        &self,
+        tenant: &str,
+        name: &str,
+        request: RedriveRequest,
+    ) -> Result<ReplayRecord, ControlError> {
+        let handle = self.shared().find(tenant, name)?;
+        // Those that die from now on are not meant.
+        let end = self.shared().log.durable_offset();
+        let new = NewReplay {
+            subscription: handle.id(),
+            kind: ReplayKind::Redrive,
+            filter: request.filter,
+            max_events_per_second: request.max_events_per_second,
+            start_offset: request.offset.unwrap_or(0),
+            end_offset: request.offset.map_or(end, |offset| offset.saturating_add(1)),
+        };
+        self.begin(handle, new).await
+    }
+
+    /// A subscription's replays and redrives, newest first, as far as their progress is saved. Blocking.
+    ///
+    /// # Errors
+    /// When there is no such subscription, or the state store cannot be read.
+    pub fn replays(&self, tenant: &str, name: &str) -> Result<Vec<ReplayRecord>, ControlError> {
+        Ok(self.state().replays(self.shared().find(tenant, name)?.id())?)
+    }
+
+    /// Ends a replay or redrive early; what is on its way ends by itself. Durable once this returns Ok.
+    ///
+    /// # Errors
+    /// When none of that number is under way, or the process is ending.
+    pub async fn cancel_replay(&self, tenant: &str, name: &str, id: ReplayId) -> Result<(), ControlError> {
+        let handle = self.shared().find(tenant, name)?;
+        let (done, ended) = oneshot::channel();
+        handle.command(Command::CancelReplay { id, done }).await?;
+        match ended.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ControlError::NoSuchReplay { id: id.0 }),
+            Err(_) => Err(ControlError::Ending),
+        }
+    }
+
+    async fn begin(&self, handle: &Handle, new: NewReplay) -> Result<ReplayRecord, ControlError> {
+        let (state, id) = (self.state().clone(), handle.id());
+        let running = move || running(&state, id);
+        let running = tokio::task::spawn_blocking(running).await.map_err(|_| ControlError::Ending)??;
+        if running >= MAX_REPLAYS {
+            return Err(ControlError::TooManyReplays { limit: MAX_REPLAYS });
+        }
+        let record = self.state().create_replay(new).await?;
+        handle.command(Command::Replay(Box::new(record.clone()))).await?;
+        Ok(record)
+    }
+}
+
+fn running(state: &State, id: eventrelay_state::SubscriptionId) -> Result<usize, StateError> {
+    let replays = state.replays(id)?;
+    Ok(replays.iter().filter(|replay| replay.progress.state == ReplayState::Running).count())
+}
