@@ -17,6 +17,7 @@ pub mod webhook;
 mod bisect;
 mod environment;
 mod error;
+mod http_client;
 mod lines;
 mod registry;
 mod secret;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::settings::{Http2, KIND, Settings};
+use super::settings::{KIND, Settings};
 use super::signature::Signer;
-use crate::egress::{ClientTls, ClientTlsSettings, Endpoint, Identity, Protocols, TlsSettingsError};
+use crate::egress::{ClientTls, ClientTlsSettings, Endpoint, Identity, TlsSettingsError};
 use crate::setting_files::read;
 use crate::{Secret, SinkError, settings};
 
@@ -63,11 +63,7 @@ pub(super) fn client_tls(settings: &Settings, endpoint: &Endpoint) -> Result<Cli
     let certificates = read_optional("client_certificate_file", &settings.client_certificate_file)?;
     let key = read_optional("client_key_file", &settings.client_key_file)?;
     ClientTls::new(ClientTlsSettings {
-        protocols: match settings.http2 {
-            Http2::Auto => Protocols::Http1OrHttp2,
-            Http2::Never => Protocols::Http1,
-            Http2::PriorKnowledge => Protocols::Http2,
-        },
+        protocols: settings.http2.protocols(),
         authorities: read_optional("ca_file", &settings.ca_file)?,
         identity: certificates
             .zip(key)

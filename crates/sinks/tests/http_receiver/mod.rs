@@ -1,4 +1,6 @@
-//! A receiver of webhooks made of a bare socket, so that it can also answer as no HTTP library would.
+//! A receiver of HTTP requests made of a bare socket, so that it can also answer as no HTTP library would.
+
+#![allow(dead_code, reason = "each sink's tests use a part")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,6 +35,14 @@ pub(crate) enum Reply {
 impl Reply {
     pub(crate) fn ok() -> Self {
         Self::Bytes(OK.to_vec())
+    }
+
+    /// An answer with a body that keeps the connection open.
+    pub(crate) fn with_body(line: &str, headers: &str, body: &str) -> Self {
+        let length = body.len();
+        Self::Bytes(
+            format!("HTTP/1.1 {line}\r\n{headers}content-length: {length}\r\n\r\n{body}").into_bytes(),
+        )
     }
 
     pub(crate) fn status(line: &str, headers: &str) -> Self {
@@ -80,11 +90,20 @@ impl Receiver {
         address: SocketAddr,
         reply: impl Fn(usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
+        Self::bind(address, Arc::new(move |number, _: &Received| reply(number))).await
+    }
+
+    /// Listens on 127.0.0.1. `reply` says how to answer a request, which is the n-th of all connections, from 1.
+    pub(crate) async fn answering(reply: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Self {
+        Self::bind("127.0.0.1:0".parse().unwrap(), Arc::new(reply)).await
+    }
+
+    async fn bind(address: SocketAddr, reply: ReplyTo) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, events) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::new(reply), sender));
+        tasks.spawn(accept(listener, reply, sender));
         Self { address, events, connections: 0, _tasks: tasks }
     }
 
@@ -127,7 +146,7 @@ impl Receiver {
     }
 }
 
-type ReplyTo = Arc<dyn Fn(usize) -> Reply + Send + Sync>;
+type ReplyTo = Arc<dyn Fn(usize, &Received) -> Reply + Send + Sync>;
 
 async fn accept(listener: TcpListener, reply: ReplyTo, events: mpsc::UnboundedSender<Event>) {
     let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -152,8 +171,9 @@ async fn serve(
 ) {
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer).await {
+        let answer = reply(next(), &request);
         let _ = events.send(Event::Request(Box::new(request)));
-        let alive = match reply(next()) {
+        let alive = match answer {
             Reply::Bytes(bytes) => stream.write_all(&bytes).await.is_ok(),
             Reply::BytesThenClose(bytes) => {
                 let _ = stream.write_all(&bytes).await;

@@ -1,4 +1,4 @@
-//! One HTTP connection to a receiver.
+//! One HTTP connection to a server.
 //!
 //! An HTTP/1.1 connection belongs to one request at a time, so the task that makes the request drives the
 //! connection too: there is no second task to own, and giving up a request closes its connection at once.
@@ -9,8 +9,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::{self, Answer};
+use super::request::Body;
 use crate::egress::Stream;
 
-type Body = Full<Bytes>;
 type Request = http::Request<Body>;
 
 /// The most bytes of a response that are buffered before someone reads them, headers included.
@@ -33,16 +31,24 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Limits of one exchange.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ExchangeLimits {
+pub(crate) struct ExchangeLimits {
     /// When it must be over.
-    pub(super) deadline: Instant,
+    pub(crate) deadline: Instant,
     /// How much of the response's body is kept.
-    pub(super) keep_bytes: usize,
+    pub(crate) keep_bytes: usize,
+    /// How long the body may take once the head has come.
+    pub(crate) body_timeout: Duration,
+}
+
+impl ExchangeLimits {
+    /// How long a body may take that is only kept for people to read: a server that trickles must not hold its slot for
+    /// long.
+    pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum ExchangeError {
+pub(crate) enum ExchangeError {
     /// The deadline passed.
     TimedOut,
     /// The connection or the protocol failed.
@@ -50,7 +56,7 @@ pub(super) enum ExchangeError {
 }
 
 impl ExchangeError {
-    /// Whether this is how it looks when the receiver had already closed an idle connection: no byte of an
+    /// Whether this is how it looks when the server had already closed an idle connection: no byte of an
     /// answer came.
     pub(super) fn may_be_stale_connection(&self) -> bool {
         match self {
@@ -146,7 +152,7 @@ impl Http2 {
             .await?;
         tasks.execute(async move {
             if let Err(error) = driver.await {
-                tracing::debug!(%error, "a webhook's HTTP/2 connection ended");
+                tracing::debug!(%error, "an HTTP/2 connection ended");
             }
         });
         Ok(Self { sender, made: Instant::now() })
@@ -179,7 +185,7 @@ async fn answer(
         .await
         .map_err(|_| ExchangeError::TimedOut)?
         .map_err(ExchangeError::Failed)?;
-    Ok(answer::read(response, limits.keep_bytes, limits.deadline).await)
+    Ok(answer::read(response, limits).await)
 }
 
 /// The tasks of one pool: all end when it is stopped.

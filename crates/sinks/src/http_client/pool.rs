@@ -1,6 +1,6 @@
-//! The connections to one receiver.
+//! The connections to one server.
 //!
-//! A webhook has one target, so its pool is a stack of idle HTTP/1.1 connections or one shared HTTP/2
+//! A sink has one target, so its pool is a stack of idle HTTP/1.1 connections or one shared HTTP/2
 //! connection. The most recently used connection is taken first, so that those which a burst left over grow
 //! old and are closed.
 //!
@@ -18,8 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answer::Answer;
 use super::connection::{ExchangeError, ExchangeLimits, Http1, Http2, Tasks};
-use super::request::Prepared;
-use super::settings;
+use super::{SendError, WriteRequest, versions};
 use crate::egress::{ConnectError, Connector, Established};
 
 /// Idle connections are closed after this: less than the five seconds after which common servers do so, for a
@@ -29,22 +28,15 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 /// Connections take no new request after this.
 const MAX_AGE: Duration = Duration::from_mins(5);
 
-/// Why an attempt has no answer.
-#[derive(Debug)]
-pub(super) enum SendError {
-    Connect(ConnectError),
-    Exchange(ExchangeError),
-}
-
-/// The connections to one receiver.
-pub(super) struct Pool {
+/// The connections to one server.
+pub(crate) struct Pool {
     connector: Connector,
-    versions: settings::Http2,
+    versions: versions::Http2,
     max_idle: usize,
     state: Mutex<State>,
     /// One handshake at a time while it may give a connection that all share.
     negotiation: Semaphore,
-    /// Whether the receiver has been seen to speak HTTP/1.1 only.
+    /// Whether the server has been seen to speak HTTP/1.1 only.
     only_http1: AtomicBool,
     tasks: Tasks,
 }
@@ -79,7 +71,7 @@ enum Connection {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector, versions: settings::Http2, max_idle: usize) -> Arc<Self> {
+    pub(crate) fn new(connector: Connector, versions: versions::Http2, max_idle: usize) -> Arc<Self> {
         Arc::new(Self {
             connector,
             versions,
@@ -91,15 +83,15 @@ impl Pool {
         })
     }
 
-    pub(super) fn connector(&self) -> &Connector {
+    pub(crate) fn connector(&self) -> &Connector {
         &self.connector
     }
 
     /// Sends a request and reads its answer. A connection that was closed while idle is replaced by a fresh
-    /// one, once: the receiver may then see the request twice, which `webhook-id` lets it recognise.
-    pub(super) async fn send(
+    /// one, once: the server may then see the request twice.
+    pub(crate) async fn send(
         self: &Arc<Self>,
-        prepared: &Prepared<'_>,
+        request: &dyn WriteRequest,
         limits: ExchangeLimits,
     ) -> Result<Answer, SendError> {
         let lease = match self.take() {
@@ -107,16 +99,16 @@ impl Pool {
             None => self.connect_until(limits.deadline).await?,
         };
         let reused = lease.reused;
-        match self.exchange(lease, prepared, limits).await {
+        match self.exchange(lease, request, limits).await {
             Err(error) if reused && error.may_be_stale_connection() => {}
             result => return result.map_err(SendError::Exchange),
         }
         let fresh = self.connect_until(limits.deadline).await?;
-        self.exchange(fresh, prepared, limits).await.map_err(SendError::Exchange)
+        self.exchange(fresh, request, limits).await.map_err(SendError::Exchange)
     }
 
     /// Closes idle connections and ends all tasks; requests under way over HTTP/2 fail.
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         let idle = std::mem::take(&mut *self.lock());
         drop(idle);
         self.tasks.stop().await;
@@ -125,19 +117,19 @@ impl Pool {
     async fn exchange(
         self: &Arc<Self>,
         lease: Lease,
-        prepared: &Prepared<'_>,
+        request: &dyn WriteRequest,
         limits: ExchangeLimits,
     ) -> Result<Answer, ExchangeError> {
         match lease.connection {
             Connection::Http1(mut connection) => {
-                let answer = connection.exchange(prepared.request(Version::HTTP_11), limits).await?;
+                let answer = connection.exchange(request.request(Version::HTTP_11), limits).await?;
                 if answer.complete {
                     self.give_back(connection);
                 }
                 Ok(answer)
             }
             Connection::Http2(connection) => {
-                let result = connection.exchange(prepared.request(Version::HTTP_2), limits).await;
+                let result = connection.exchange(request.request(Version::HTTP_2), limits).await;
                 if result.is_err() {
                     // It may be dead without a word; the next request shall not wait for it too.
                     self.retire(&connection);
@@ -200,16 +192,16 @@ impl Pool {
     /// Whether a new connection may turn out to be one that all requests share.
     fn may_share(&self) -> bool {
         match self.versions {
-            settings::Http2::Never => false,
-            settings::Http2::PriorKnowledge => true,
-            settings::Http2::Auto => self.connector.uses_tls() && !self.only_http1.load(Ordering::Relaxed),
+            versions::Http2::Never => false,
+            versions::Http2::PriorKnowledge => true,
+            versions::Http2::Auto => self.connector.uses_tls() && !self.only_http1.load(Ordering::Relaxed),
         }
     }
 
     async fn establish(self: &Arc<Self>) -> Result<Lease, ConnectError> {
         let Established { stream, http2 } = self.connector.connect().await?;
         let failed = |error: hyper::Error| self.connector.http_failed(&error);
-        if !http2 && self.versions != settings::Http2::PriorKnowledge {
+        if !http2 && self.versions != versions::Http2::PriorKnowledge {
             self.only_http1.store(true, Ordering::Relaxed);
             let connection = Box::new(Http1::handshake(stream).await.map_err(failed)?);
             return Ok(Lease { connection: Connection::Http1(connection), reused: false });

@@ -1,15 +1,15 @@
-//! Where a webhook's requests go.
+//! Where requests go.
 
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderValue, Version};
 use url::Url;
 
-use super::settings::KIND;
 use crate::egress::Endpoint;
 use crate::{Environment, SinkError, settings};
 
-/// A webhook's URL in the forms that requests need. It has no `Debug`, for a path or query may carry a token.
-pub(super) struct Target {
+/// A URL in the forms that requests need. It has no `Debug`, for a path or query may carry a token.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Target {
     /// Path and query: the request target of HTTP/1.1.
     path: Uri,
     /// The whole URL: what HTTP/2 takes `:scheme`, `:authority` and `:path` from.
@@ -19,9 +19,15 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Parses and judges a URL; an address in it that may not be connected to is refused here already.
-    pub(super) fn parse(url: &str, environment: &Environment) -> Result<(Self, Endpoint), SinkError> {
-        let refused = |why: String| settings::refused(KIND, "url", why);
+    /// Parses and judges the URL in a field of a kind's settings; an address in it that may not be connected to is refused
+    /// here already.
+    pub(crate) fn parse(
+        kind: &'static str,
+        field: &str,
+        url: &str,
+        environment: &Environment,
+    ) -> Result<(Self, Endpoint), SinkError> {
+        let refused = |why: String| settings::refused(kind, field, why);
         let mut url = Url::parse(url).map_err(|error| refused(format!("not a URL: {error}")))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(refused(
@@ -46,13 +52,24 @@ impl Target {
         Ok((Self { path: Uri::from(path), whole, host }, endpoint))
     }
 
+    /// The same server with another path and query.
+    ///
+    /// # Errors
+    /// When they cannot be written as a request target.
+    pub(crate) fn at(&self, path_and_query: &str) -> Result<Self, http::Error> {
+        let path: PathAndQuery = path_and_query.parse()?;
+        let mut parts = self.whole.clone().into_parts();
+        parts.path_and_query = Some(path.clone());
+        Ok(Self { path: Uri::from(path), whole: Uri::from_parts(parts)?, host: self.host.clone() })
+    }
+
     /// The request target as the HTTP version writes it.
-    pub(super) fn uri(&self, version: Version) -> Uri {
+    pub(crate) fn uri(&self, version: Version) -> Uri {
         if version == Version::HTTP_2 { self.whole.clone() } else { self.path.clone() }
     }
 
     /// The value of `host`.
-    pub(super) fn host(&self) -> HeaderValue {
+    pub(crate) fn host(&self) -> HeaderValue {
         self.host.clone()
     }
 }
@@ -63,7 +80,7 @@ mod tests {
     use crate::egress::AddressPolicy;
 
     fn parse(url: &str) -> Result<(Target, Endpoint), String> {
-        Target::parse(url, &Environment::default()).map_err(|error| error.to_string())
+        Target::parse("webhook", "url", url, &Environment::default()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -75,6 +92,15 @@ mod tests {
         assert_eq!(endpoint.to_string(), "example.com:8443");
         assert_eq!(parse("https://example.com").unwrap().0.uri(Version::HTTP_11), "/");
         assert_eq!(parse("https://example.com:443/").unwrap().0.host(), "example.com");
+    }
+
+    #[test]
+    fn another_path_is_at_the_same_server() {
+        let target = parse("https://example.com:8443/hook?key=1").unwrap().0.at("/a%2Fb?c=d").unwrap();
+        assert_eq!(target.uri(Version::HTTP_11), "/a%2Fb?c=d");
+        assert_eq!(target.uri(Version::HTTP_2), "https://example.com:8443/a%2Fb?c=d");
+        assert_eq!(target.host(), "example.com:8443");
+        assert!(target.at("/a b").is_err());
     }
 
     #[test]
@@ -136,19 +162,22 @@ mod tests {
     fn metadata_addresses_are_refused_even_where_private_ones_are_allowed() {
         let environment =
             Environment { addresses: AddressPolicy::private_allowed(), ..Environment::default() };
-        assert!(Target::parse("http://127.0.0.1/", &environment).is_ok());
+        assert!(Target::parse("webhook", "url", "http://127.0.0.1/", &environment).is_ok());
         for host in
             ["169.254.169.254", "2852039166", "[fd00:ec2::254]", "100.100.100.200", "[::ffff:a9fe:a9fe]"]
         {
-            assert!(Target::parse(&format!("http://{host}/"), &environment).is_err(), "{host}");
+            assert!(
+                Target::parse("webhook", "url", &format!("http://{host}/"), &environment).is_err(),
+                "{host}"
+            );
         }
     }
 
     #[test]
     fn only_allowed_ports_are_taken() {
         let environment = Environment { allowed_ports: vec![443, 8443], ..Environment::default() };
-        assert!(Target::parse("https://example.com/", &environment).is_ok());
-        let Err(error) = Target::parse("http://example.com/", &environment) else {
+        assert!(Target::parse("webhook", "url", "https://example.com/", &environment).is_ok());
+        let Err(error) = Target::parse("webhook", "url", "http://example.com/", &environment) else {
             panic!("port 80 was taken")
         };
         assert!(error.to_string().contains("port 80"), "{error}");
