@@ -10,6 +10,7 @@
 
 pub mod egress;
 pub mod file;
+pub mod http;
 pub mod stdout;
 pub mod webhook;
 

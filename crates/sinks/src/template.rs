@@ -120,6 +120,23 @@ impl Template {
         }
     }
 
+    /// The texts between the fields.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Field { .. } => None,
+        })
+    }
+
+    /// The name with `value` in the place of each field.
+    pub(crate) fn sample(&self, value: &str) -> String {
+        let text = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Field { .. } => value.to_owned(),
+        };
+        self.parts.iter().map(text).collect()
+    }
+
     /// The name for an event.
     ///
     /// # Errors
@@ -130,6 +147,29 @@ impl Template {
             match part {
                 Part::Text(text) => name.push_str(text),
                 Part::Field { field, without } => field.render(event, without.as_deref(), &mut name)?,
+            }
+        }
+        Ok(name)
+    }
+
+    /// The name for an event, in which each field's value is written by `write`, and the texts between them as they are.
+    ///
+    /// # Errors
+    /// When the event lacks a field.
+    pub(crate) fn render_with(
+        &self,
+        event: &StoredEvent,
+        write: impl Fn(&str, &mut String),
+    ) -> Result<String, MissingField> {
+        let (mut name, mut value) = (String::new(), String::new());
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => name.push_str(text),
+                Part::Field { field, without } => {
+                    value.clear();
+                    field.render(event, without.as_deref(), &mut value)?;
+                    write(&value, &mut name);
+                }
             }
         }
         Ok(name)
@@ -200,6 +240,15 @@ mod tests {
         assert_eq!(render("{id}", &event).unwrap(), stored(7, &event).id().to_string());
         assert_eq!(Template::parse("orders").unwrap().fixed(), Some("orders"));
         assert_eq!(Template::parse("{type}").unwrap().fixed(), None);
+    }
+
+    #[test]
+    fn values_are_written_as_asked_and_the_texts_between_them_as_they_are() {
+        let template = Template::parse("/a/{source}/{{b}}").unwrap();
+        let shout = |value: &str, out: &mut String| out.push_str(&value.to_uppercase());
+        assert_eq!(template.render_with(&stored(7, &event(b"1")), shout).unwrap(), "/a//SHOP/{b}");
+        assert_eq!(template.literals().collect::<Vec<_>>(), ["/a/", "/{b}"]);
+        assert_eq!(template.sample("x"), "/a/x/{b}");
     }
 
     #[test]
