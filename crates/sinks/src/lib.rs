@@ -11,6 +11,7 @@
 pub mod egress;
 pub mod file;
 pub mod http;
+pub mod object_store;
 pub mod stdout;
 pub mod webhook;
 

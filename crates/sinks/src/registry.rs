@@ -6,12 +6,13 @@ use serde_json::Value;
 
 use crate::file::FileSink;
 use crate::http::HttpSink;
+use crate::object_store::ObjectStoreSink;
 use crate::stdout::StdoutSink;
 use crate::webhook::WebhookSink;
-use crate::{Environment, Owner, Sink, SinkError, file, http, settings, stdout, webhook};
+use crate::{Environment, Owner, Sink, SinkError, file, http, object_store, settings, stdout, webhook};
 
 /// The kinds there are.
-pub const KINDS: &[&str] = &[webhook::KIND, http::KIND, file::KIND, stdout::KIND];
+pub const KINDS: &[&str] = &[webhook::KIND, http::KIND, object_store::KIND, file::KIND, stdout::KIND];
 
 /// Makes the sink of a subscription. Connects to nothing and writes nothing yet, but reads the files that the
 /// settings name (certificates, secrets), so it is not for an async task where trusted settings may name
@@ -23,7 +24,7 @@ pub const KINDS: &[&str] = &[webhook::KIND, http::KIND, file::KIND, stdout::KIND
 pub fn build(
     kind: &str,
     settings: &Value,
-    _owner: &Owner,
+    owner: &Owner,
     environment: &Environment,
 ) -> Result<Arc<dyn Sink>, SinkError> {
     match kind {
@@ -31,6 +32,11 @@ pub fn build(
             Ok(Arc::new(WebhookSink::new(&settings::parse(webhook::KIND, settings)?, environment)?))
         }
         http::KIND => Ok(Arc::new(HttpSink::new(&settings::parse(http::KIND, settings)?, environment)?)),
+        object_store::KIND => Ok(Arc::new(ObjectStoreSink::new(
+            &settings::parse(object_store::KIND, settings)?,
+            owner,
+            environment,
+        )?)),
         file::KIND => Ok(Arc::new(FileSink::new(&settings::parse(file::KIND, settings)?, environment)?)),
         stdout::KIND => Ok(Arc::new(StdoutSink::new(&settings::parse(stdout::KIND, settings)?)?)),
         _ => Err(SinkError::UnknownKind { kind: kind.to_owned(), known: KINDS }),
@@ -60,6 +66,7 @@ mod tests {
         for (kind, settings) in [
             ("webhook", webhook),
             ("http", json!({"url": "https://example.com/{key}"})),
+            ("object_store", json!({"local": {"directory": "archive"}})),
             ("file", json!({"directory": "events"})),
             ("stdout", json!({})),
         ] {
@@ -73,7 +80,7 @@ mod tests {
     fn an_unknown_kind_lists_the_known() {
         assert_eq!(
             error("fax", &json!({})),
-            "unknown sink kind `fax`; the known kinds are webhook, http, file, stdout"
+            "unknown sink kind `fax`; the known kinds are webhook, http, object_store, file, stdout"
         );
     }
 

@@ -18,6 +18,12 @@ pub trait Sink: Send + Sync + 'static {
     /// How large a batch it takes at once.
     fn batch_limit(&self) -> BatchLimit;
 
+    /// How long the first event of a batch that is not full waits for others to share its call. Zero, the default: not at
+    /// all, as a call costs little.
+    fn batch_wait(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Tries each delivery once. The answer has one attempt for each delivery, in the batch's order.
     /// Safe to drop at any await: what was not answered counts as not delivered.
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>>;
