@@ -22,36 +22,68 @@ pub(crate) enum BatchFailure {
 }
 
 /// Delivers a batch by calls that succeed or fail as a whole. Gives the outcome of each delivery, in their order.
+#[allow(dead_code)]
 pub(crate) async fn bisect(
     batch: &[Delivery],
     mut send: impl AsyncFnMut(&[Delivery]) -> Result<(), BatchFailure>,
 ) -> Vec<Outcome> {
-    let mut outcomes = Vec::with_capacity(batch.len());
-    // The ranges that are yet to be sent, the next one last.
-    let mut waiting: Vec<Range<usize>> = Vec::new();
-    waiting.push(0..batch.len());
-    while let Some(range) = waiting.pop() {
-        if range.is_empty() {
-            continue;
-        }
-        match send(&batch[range.clone()]).await {
-            Ok(()) => outcomes.extend(range.map(|_| Outcome::Delivered)),
-            Err(BatchFailure::Refused { why }) if range.len() == 1 => outcomes.push(Outcome::Reject { why }),
+    let mut bisection = Bisection::new(batch);
+    while let Some(part) = bisection.next() {
+        let result = send(part).await;
+        bisection.answer(result);
+    }
+    bisection.into_outcomes()
+}
+
+/// The same without the calls, for a caller whose calls borrow what a closure cannot lend: [`Bisection::next`] is what to
+/// send, and [`Bisection::answer`] what came of it, by turns.
+pub(crate) struct Bisection<'a> {
+    batch: &'a [Delivery],
+    /// The ranges that are yet to be sent, the next one last.
+    waiting: Vec<Range<usize>>,
+    /// What is being sent.
+    sent: Range<usize>,
+    outcomes: Vec<Outcome>,
+}
+
+impl<'a> Bisection<'a> {
+    pub(crate) fn new(batch: &'a [Delivery]) -> Self {
+        let waiting = std::iter::once(0..batch.len()).collect();
+        Self { batch, waiting, sent: 0..0, outcomes: Vec::with_capacity(batch.len()) }
+    }
+
+    /// What is to be sent; none when all have their outcomes.
+    pub(crate) fn next(&mut self) -> Option<&'a [Delivery]> {
+        self.sent = self.waiting.pop().filter(|range| !range.is_empty())?;
+        Some(&self.batch[self.sent.clone()])
+    }
+
+    /// Takes what came of it.
+    pub(crate) fn answer(&mut self, result: Result<(), BatchFailure>) {
+        let range = std::mem::replace(&mut self.sent, 0..0);
+        match result {
+            Ok(()) => self.outcomes.extend(range.map(|_| Outcome::Delivered)),
+            Err(BatchFailure::Refused { why }) if range.len() == 1 => {
+                self.outcomes.push(Outcome::Reject { why });
+            }
             Err(BatchFailure::Refused { .. }) => {
                 let middle = range.start + range.len() / 2;
-                waiting.push(middle..range.end);
-                waiting.push(range.start..middle);
+                self.waiting.push(middle..range.end);
+                self.waiting.push(range.start..middle);
             }
             Err(BatchFailure::Unavailable { after, why }) => {
                 // Neither it nor what comes behind it, which must not overtake it.
-                let rest = range.start..batch.len();
-                outcomes.extend(rest.map(|_| Outcome::Retry { after, why: why.clone() }));
-                break;
+                self.waiting.clear();
+                self.outcomes.resize(self.batch.len(), Outcome::Retry { after, why });
             }
         }
     }
-    assert_eq!(outcomes.len(), batch.len(), "every delivery has an outcome");
-    outcomes
+
+    /// The outcome of each delivery, in their order.
+    pub(crate) fn into_outcomes(self) -> Vec<Outcome> {
+        assert_eq!(self.outcomes.len(), self.batch.len(), "every delivery has an outcome");
+        self.outcomes
+    }
 }
 
 #[cfg(test)]
