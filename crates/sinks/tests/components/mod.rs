@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// Longer than any component takes to start on a busy machine.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -37,7 +37,8 @@ impl Component {
         }
         let directory = tempfile::tempdir().unwrap();
         // Some of them give up root, and must get to their files all the same.
-        std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
         let mut component = Self { name, port: free_port(), directory, child: None };
         component.resume();
         Some(component)
@@ -82,7 +83,8 @@ impl Component {
             .append(true)
             .open(self.directory.path().join("component.log"))
             .unwrap();
-        let mut command = script(self.name, &format!("start {} {}", self.directory.path().display(), self.port));
+        let mut command =
+            script(self.name, &format!("start {} {}", self.directory.path().display(), self.port));
         command.stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
         self.child = Some(command.spawn().unwrap());
         self.wait_until_it_listens();
@@ -105,7 +107,8 @@ impl Component {
         let began = Instant::now();
         while std::net::TcpStream::connect_timeout(&self.address(), Duration::from_secs(1)).is_err() {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
-            let log = || std::fs::read_to_string(self.directory.path().join("component.log")).unwrap_or_default();
+            let log =
+                || std::fs::read_to_string(self.directory.path().join("component.log")).unwrap_or_default();
             assert!(ended.is_none(), "{} ended with {ended:?}:\n{}", self.name, log());
             assert!(began.elapsed() < START_PATIENCE, "{} does not listen:\n{}", self.name, log());
             std::thread::yield_now();
@@ -114,9 +117,14 @@ impl Component {
 
     fn signal(&self, signal: Signal) {
         if let Some(child) = &self.child {
-            let group = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-            // It may have ended by itself.
-            let _ = kill_process_group(group, signal);
+            let child = i32::try_from(child.id()).unwrap();
+            // Some of them put their processes in groups of their own.
+            let descendants = descendants(child);
+            // They may have ended by themselves.
+            let _ = kill_process_group(Pid::from_raw(child).unwrap(), signal);
+            for descendant in descendants {
+                let _ = kill_process(Pid::from_raw(descendant).unwrap(), signal);
+            }
         }
     }
 }
@@ -125,6 +133,14 @@ impl Drop for Component {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The processes that a process has started, and those that they have, and so on.
+fn descendants(process: i32) -> Vec<i32> {
+    let children =
+        std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    children.flat_map(|child| std::iter::once(child).chain(descendants(child))).collect()
 }
 
 fn is_available(name: &str) -> bool {
