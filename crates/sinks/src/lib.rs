@@ -10,6 +10,7 @@
 
 pub mod egress;
 pub mod file;
+pub mod postgres;
 pub mod stdout;
 pub mod webhook;
 
@@ -17,6 +18,7 @@ pub mod webhook;
 mod bisect;
 mod environment;
 mod error;
+mod host;
 mod lines;
 mod registry;
 mod secret;
@@ -29,6 +31,7 @@ mod template;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use bisect::BatchFailure;
 pub use environment::Environment;
 pub use error::SinkError;
 pub use registry::{KINDS, build};

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::file::FileSink;
+use crate::postgres::PostgresSink;
 use crate::stdout::StdoutSink;
 use crate::webhook::WebhookSink;
-use crate::{Environment, Owner, Sink, SinkError, file, settings, stdout, webhook};
+use crate::{Environment, Owner, Sink, SinkError, file, postgres, settings, stdout, webhook};
 
 /// The kinds there are.
-pub const KINDS: &[&str] = &[webhook::KIND, file::KIND, stdout::KIND];
+pub const KINDS: &[&str] = &[webhook::KIND, file::KIND, postgres::KIND, stdout::KIND];
 
 /// Makes the sink of a subscription. Connects to nothing and writes nothing yet, but reads the files that the
 /// settings name (certificates, secrets), so it is not for an async task where trusted settings may name
@@ -22,7 +23,7 @@ pub const KINDS: &[&str] = &[webhook::KIND, file::KIND, stdout::KIND];
 pub fn build(
     kind: &str,
     settings: &Value,
-    _owner: &Owner,
+    owner: &Owner,
     environment: &Environment,
 ) -> Result<Arc<dyn Sink>, SinkError> {
     match kind {
@@ -30,6 +31,10 @@ pub fn build(
             Ok(Arc::new(WebhookSink::new(&settings::parse(webhook::KIND, settings)?, environment)?))
         }
         file::KIND => Ok(Arc::new(FileSink::new(&settings::parse(file::KIND, settings)?, environment)?)),
+        postgres::KIND => {
+            let settings = settings::parse(postgres::KIND, settings)?;
+            Ok(Arc::new(PostgresSink::new(&settings, owner, environment)?))
+        }
         stdout::KIND => Ok(Arc::new(StdoutSink::new(&settings::parse(stdout::KIND, settings)?)?)),
         _ => Err(SinkError::UnknownKind { kind: kind.to_owned(), known: KINDS }),
     }
@@ -55,9 +60,13 @@ mod tests {
     #[test]
     fn every_kind_is_made_and_says_its_name() {
         let webhook = json!({"url": "https://example.com/", "unsigned": true});
-        for (kind, settings) in
-            [("webhook", webhook), ("file", json!({"directory": "events"})), ("stdout", json!({}))]
-        {
+        let postgres = json!({"host": "db.example.com", "database": "d", "user": "u", "table": "events", "exactly_once": true});
+        for (kind, settings) in [
+            ("webhook", webhook),
+            ("file", json!({"directory": "events"})),
+            ("postgres", postgres),
+            ("stdout", json!({})),
+        ] {
             let sink = build(kind, &settings, &owner(), &Environment::default()).unwrap();
             assert_eq!(sink.kind(), kind);
             assert!(KINDS.contains(&kind) && sink.batch_limit().events >= 1);
@@ -68,7 +77,7 @@ mod tests {
     fn an_unknown_kind_lists_the_known() {
         assert_eq!(
             error("fax", &json!({})),
-            "unknown sink kind `fax`; the known kinds are webhook, file, stdout"
+            "unknown sink kind `fax`; the known kinds are webhook, file, postgres, stdout"
         );
     }
 
