@@ -10,11 +10,14 @@
 
 pub mod egress;
 pub mod file;
+pub mod nats;
+pub mod rabbitmq;
 pub mod stdout;
 pub mod webhook;
 
 #[allow(dead_code)]
 mod bisect;
+mod content_mode;
 mod environment;
 mod error;
 mod lines;
@@ -23,12 +26,14 @@ mod secret;
 #[allow(dead_code)]
 mod setting_files;
 mod settings;
+mod shared_connection;
 mod sink;
 #[allow(dead_code)]
 mod template;
 #[cfg(test)]
 mod testing;
 
+pub use content_mode::ContentMode;
 pub use environment::Environment;
 pub use error::SinkError;
 pub use registry::{KINDS, build};

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::file::FileSink;
+use crate::nats::NatsSink;
+use crate::rabbitmq::RabbitmqSink;
 use crate::stdout::StdoutSink;
 use crate::webhook::WebhookSink;
-use crate::{Environment, Owner, Sink, SinkError, file, settings, stdout, webhook};
+use crate::{Environment, Owner, Sink, SinkError, file, nats, rabbitmq, settings, stdout, webhook};
 
 /// The kinds there are.
-pub const KINDS: &[&str] = &[webhook::KIND, file::KIND, stdout::KIND];
+pub const KINDS: &[&str] = &[webhook::KIND, nats::KIND, rabbitmq::KIND, file::KIND, stdout::KIND];
 
 /// Makes the sink of a subscription. Connects to nothing and writes nothing yet, but reads the files that the
 /// settings name (certificates, secrets), so it is not for an async task where trusted settings may name
@@ -22,12 +24,18 @@ pub const KINDS: &[&str] = &[webhook::KIND, file::KIND, stdout::KIND];
 pub fn build(
     kind: &str,
     settings: &Value,
-    _owner: &Owner,
+    owner: &Owner,
     environment: &Environment,
 ) -> Result<Arc<dyn Sink>, SinkError> {
     match kind {
         webhook::KIND => {
             Ok(Arc::new(WebhookSink::new(&settings::parse(webhook::KIND, settings)?, environment)?))
+        }
+        nats::KIND => {
+            Ok(Arc::new(NatsSink::new(&settings::parse(nats::KIND, settings)?, owner, environment)?))
+        }
+        rabbitmq::KIND => {
+            Ok(Arc::new(RabbitmqSink::new(&settings::parse(rabbitmq::KIND, settings)?, owner, environment)?))
         }
         file::KIND => Ok(Arc::new(FileSink::new(&settings::parse(file::KIND, settings)?, environment)?)),
         stdout::KIND => Ok(Arc::new(StdoutSink::new(&settings::parse(stdout::KIND, settings)?)?)),
@@ -55,9 +63,16 @@ mod tests {
     #[test]
     fn every_kind_is_made_and_says_its_name() {
         let webhook = json!({"url": "https://example.com/", "unsigned": true});
-        for (kind, settings) in
-            [("webhook", webhook), ("file", json!({"directory": "events"})), ("stdout", json!({}))]
-        {
+        let nats = json!({"servers": ["nats://broker.example.com"], "subject": "events.{type}"});
+        let rabbitmq =
+            json!({"servers": ["amqp://broker.example.com"], "routing_key": "{type}", "password": "guest"});
+        for (kind, settings) in [
+            ("webhook", webhook),
+            ("nats", nats),
+            ("rabbitmq", rabbitmq),
+            ("file", json!({"directory": "events"})),
+            ("stdout", json!({})),
+        ] {
             let sink = build(kind, &settings, &owner(), &Environment::default()).unwrap();
             assert_eq!(sink.kind(), kind);
             assert!(KINDS.contains(&kind) && sink.batch_limit().events >= 1);
@@ -68,7 +83,7 @@ mod tests {
     fn an_unknown_kind_lists_the_known() {
         assert_eq!(
             error("fax", &json!({})),
-            "unknown sink kind `fax`; the known kinds are webhook, file, stdout"
+            "unknown sink kind `fax`; the known kinds are webhook, nats, rabbitmq, file, stdout"
         );
     }
 

@@ -38,6 +38,12 @@ pub trait Sink: Send + Sync + 'static {
         false
     }
 
+    /// Whether no event of a batch is delivered when one before it is to be tried again. A sink for which that is not so
+    /// is given events one at a time where the order is strict.
+    fn keeps_order_within_batch(&self) -> bool {
+        true
+    }
+
     /// Finishes what is open (files, connections) before the process ends.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
