@@ -10,6 +10,8 @@
 
 pub mod egress;
 pub mod file;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod stdout;
 pub mod webhook;
 

@@ -5,12 +5,20 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::file::FileSink;
+#[cfg(feature = "kafka")]
+use crate::kafka::{self, KafkaSink};
 use crate::stdout::StdoutSink;
 use crate::webhook::WebhookSink;
 use crate::{Environment, Owner, Sink, SinkError, file, settings, stdout, webhook};
 
 /// The kinds there are.
-pub const KINDS: &[&str] = &[webhook::KIND, file::KIND, stdout::KIND];
+pub const KINDS: &[&str] = &[
+    webhook::KIND,
+    #[cfg(feature = "kafka")]
+    kafka::KIND,
+    file::KIND,
+    stdout::KIND,
+];
 
 /// Makes the sink of a subscription. Connects to nothing and writes nothing yet, but reads the files that the
 /// settings name (certificates, secrets), so it is not for an async task where trusted settings may name
@@ -29,6 +37,8 @@ pub fn build(
         webhook::KIND => {
             Ok(Arc::new(WebhookSink::new(&settings::parse(webhook::KIND, settings)?, environment)?))
         }
+        #[cfg(feature = "kafka")]
+        kafka::KIND => Ok(Arc::new(KafkaSink::new(settings::parse(kafka::KIND, settings)?, environment)?)),
         file::KIND => Ok(Arc::new(FileSink::new(&settings::parse(file::KIND, settings)?, environment)?)),
         stdout::KIND => Ok(Arc::new(StdoutSink::new(&settings::parse(stdout::KIND, settings)?)?)),
         _ => Err(SinkError::UnknownKind { kind: kind.to_owned(), known: KINDS }),

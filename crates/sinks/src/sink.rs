@@ -18,6 +18,12 @@ pub trait Sink: Send + Sync + 'static {
     /// How large a batch it takes at once.
     fn batch_limit(&self) -> BatchLimit;
 
+    /// The same where `order = "strict"`: one event, for a sink that cannot hold back the rest of a batch when an event of it has to
+    /// be tried again.
+    fn strict_batch_limit(&self) -> BatchLimit {
+        self.batch_limit()
+    }
+
     /// Tries each delivery once. The answer has one attempt for each delivery, in the batch's order.
     /// Safe to drop at any await: what was not answered counts as not delivered.
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>>;

@@ -131,7 +131,10 @@ impl Dispatcher {
         let interval = options.checkpoint_interval;
         let checkpointer = Checkpointer::new(store, id, interval, &position.progress, needed);
         let mut dispatcher = Self {
-            limit: batch_limit(&spec, sink.batch_limit()),
+            limit: batch_limit(
+                &spec,
+                if spec.order == Order::Strict { sink.strict_batch_limit() } else { sink.batch_limit() },
+            ),
             most_calls,
             clock: Clock::start(),
             random: options
