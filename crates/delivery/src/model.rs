@@ -437,6 +437,10 @@ impl Sink for ScriptedSink {
         Box::pin(self.answer(batch))
     }
 
+    fn keeps_order_within_batch(&self) -> bool {
+        false
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.closed.store(true, Ordering::Relaxed);
         Box::pin(async {})

@@ -60,6 +60,12 @@ impl EventId {
         (self.0 >> 80) as u64 * 1000 + (self.0 >> 64 & 0xfff) as u64
     }
 
+    /// The UUID's bytes, the most significant first.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
     /// Writes it into `buffer` as `Display` shows it, without allocating.
     #[must_use]
     pub fn encode(self, buffer: &mut [u8; Self::CHARS]) -> &str {

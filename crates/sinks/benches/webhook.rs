@@ -17,7 +17,7 @@ use bytes::Bytes;
 use eventrelay_event::json::Limits;
 use eventrelay_event::{Data, Event, StoredEvent, Tenant};
 use eventrelay_sinks::egress::AddressPolicy;
-use eventrelay_sinks::{Delivery, Environment, Outcome, Purpose, Sink, build};
+use eventrelay_sinks::{Delivery, Environment, Outcome, Owner, Purpose, Sink, build};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,7 +37,8 @@ fn main() {
     let environment = Environment { addresses: AddressPolicy::private_allowed(), ..Environment::default() };
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let settings = json!({"url": format!("http://{address}/hook"), "secrets": [secret]});
-    let sink = build("webhook", &settings, &environment).unwrap();
+    let owner = Owner { tenant: "default".to_owned(), subscription: "bench".to_owned(), log_id: [0; 16] };
+    let sink = build("webhook", &settings, &owner, &environment).unwrap();
     let batch: Arc<[Delivery]> = Arc::from([delivery()]);
 
     runtime.block_on(run(&sink, &batch, deliveries / 10, concurrency));

@@ -23,6 +23,12 @@ pub enum SinkError {
         /// What is wrong with it and what would be right.
         why: String,
     },
+    /// The settings ask for what only `order = "strict"` can give.
+    #[error("{kind} sink: with these settings the subscription needs order = \"strict\"")]
+    NeedsStrictOrder {
+        /// The sink's kind.
+        kind: &'static str,
+    },
     /// A file that a field names cannot be read.
     #[error("{kind} sink, `{field}`: cannot read {}: {source}", path.display())]
     File {

@@ -10,22 +10,41 @@
 
 pub mod egress;
 pub mod file;
+pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod nats;
+pub mod object_store;
+pub mod postgres;
+pub mod rabbitmq;
 pub mod stdout;
 pub mod webhook;
 
+mod bisect;
+mod content_mode;
 mod environment;
 mod error;
+mod host;
+mod http_client;
 mod lines;
 mod registry;
 mod secret;
+mod setting_files;
 mod settings;
+mod shared_connection;
 mod sink;
+mod template;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use bisect::BatchFailure;
+pub use content_mode::ContentMode;
 pub use environment::Environment;
 pub use error::SinkError;
 pub use eventrelay_event::Purpose;
 pub use registry::{KINDS, build};
 pub use secret::Secret;
-pub use sink::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Response, Sink};
+pub use setting_files::TlsFiles;
+pub use sink::{
+    Attempt, BatchLimit, BoxFuture, CheckError, Delivery, Guarantee, Outcome, Owner, Response, Sink,
+};

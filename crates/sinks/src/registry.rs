@@ -5,12 +5,33 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::file::FileSink;
+use crate::http::HttpSink;
+#[cfg(feature = "kafka")]
+use crate::kafka::{self, KafkaSink};
+use crate::nats::NatsSink;
+use crate::object_store::ObjectStoreSink;
+use crate::postgres::PostgresSink;
+use crate::rabbitmq::RabbitmqSink;
 use crate::stdout::StdoutSink;
 use crate::webhook::WebhookSink;
-use crate::{Environment, Sink, SinkError, file, settings, stdout, webhook};
+use crate::{
+    Environment, Owner, Sink, SinkError, file, http, nats, object_store, postgres, rabbitmq, settings,
+    stdout, webhook,
+};
 
 /// The kinds there are.
-pub const KINDS: &[&str] = &[webhook::KIND, file::KIND, stdout::KIND];
+pub const KINDS: &[&str] = &[
+    webhook::KIND,
+    http::KIND,
+    #[cfg(feature = "kafka")]
+    kafka::KIND,
+    postgres::KIND,
+    nats::KIND,
+    rabbitmq::KIND,
+    object_store::KIND,
+    file::KIND,
+    stdout::KIND,
+];
 
 /// Makes the sink of a subscription. Connects to nothing and writes nothing yet, but reads the files that the
 /// settings name (certificates, secrets), so it is not for an async task where trusted settings may name
@@ -19,12 +40,34 @@ pub const KINDS: &[&str] = &[webhook::KIND, file::KIND, stdout::KIND];
 /// # Errors
 /// When there is no such kind, and when a field is missing, unknown, of the wrong type or out of its limits.
 /// The error names the field and shows no secret.
-pub fn build(kind: &str, settings: &Value, environment: &Environment) -> Result<Arc<dyn Sink>, SinkError> {
+pub fn build(
+    kind: &str,
+    settings: &Value,
+    owner: &Owner,
+    environment: &Environment,
+) -> Result<Arc<dyn Sink>, SinkError> {
     match kind {
         webhook::KIND => {
             Ok(Arc::new(WebhookSink::new(&settings::parse(webhook::KIND, settings)?, environment)?))
         }
+        http::KIND => Ok(Arc::new(HttpSink::new(&settings::parse(http::KIND, settings)?, environment)?)),
+        #[cfg(feature = "kafka")]
+        kafka::KIND => Ok(Arc::new(KafkaSink::new(settings::parse(kafka::KIND, settings)?, environment)?)),
+        object_store::KIND => {
+            let settings = settings::parse(object_store::KIND, settings)?;
+            Ok(Arc::new(ObjectStoreSink::new(&settings, owner, environment)?))
+        }
+        nats::KIND => {
+            Ok(Arc::new(NatsSink::new(&settings::parse(nats::KIND, settings)?, owner, environment)?))
+        }
+        rabbitmq::KIND => {
+            Ok(Arc::new(RabbitmqSink::new(&settings::parse(rabbitmq::KIND, settings)?, owner, environment)?))
+        }
         file::KIND => Ok(Arc::new(FileSink::new(&settings::parse(file::KIND, settings)?, environment)?)),
+        postgres::KIND => {
+            let settings = settings::parse(postgres::KIND, settings)?;
+            Ok(Arc::new(PostgresSink::new(&settings, owner, environment)?))
+        }
         stdout::KIND => Ok(Arc::new(StdoutSink::new(&settings::parse(stdout::KIND, settings)?)?)),
         _ => Err(SinkError::UnknownKind { kind: kind.to_owned(), known: KINDS }),
     }
@@ -36,8 +79,12 @@ mod tests {
 
     use super::*;
 
+    fn owner() -> Owner {
+        Owner { tenant: "default".to_owned(), subscription: "s".to_owned(), log_id: [0; 16] }
+    }
+
     fn error(kind: &str, settings: &Value) -> String {
-        match build(kind, settings, &Environment::default()) {
+        match build(kind, settings, &owner(), &Environment::default()) {
             Ok(_) => panic!("{kind} with {settings} was made"),
             Err(error) => error.to_string(),
         }
@@ -46,10 +93,21 @@ mod tests {
     #[test]
     fn every_kind_is_made_and_says_its_name() {
         let webhook = json!({"url": "https://example.com/", "unsigned": true});
-        for (kind, settings) in
-            [("webhook", webhook), ("file", json!({"directory": "events"})), ("stdout", json!({}))]
-        {
-            let sink = build(kind, &settings, &Environment::default()).unwrap();
+        let nats = json!({"servers": ["nats://broker.example.com"], "subject": "events.{type}"});
+        let rabbitmq =
+            json!({"servers": ["amqp://broker.example.com"], "routing_key": "{type}", "password": "guest"});
+        let postgres = json!({"host": "db.example.com", "database": "d", "user": "u", "table": "events", "exactly_once": true});
+        for (kind, settings) in [
+            ("webhook", webhook),
+            ("http", json!({"url": "https://example.com/{key}"})),
+            ("object_store", json!({"local": {"directory": "archive"}})),
+            ("file", json!({"directory": "events"})),
+            ("postgres", postgres),
+            ("nats", nats),
+            ("rabbitmq", rabbitmq),
+            ("stdout", json!({})),
+        ] {
+            let sink = build(kind, &settings, &owner(), &Environment::default()).unwrap();
             assert_eq!(sink.kind(), kind);
             assert!(KINDS.contains(&kind) && sink.batch_limit().events >= 1);
         }
@@ -59,7 +117,7 @@ mod tests {
     fn an_unknown_kind_lists_the_known() {
         assert_eq!(
             error("fax", &json!({})),
-            "unknown sink kind `fax`; the known kinds are webhook, file, stdout"
+            "unknown sink kind `fax`; the known kinds are webhook, http, kafka, postgres, nats, rabbitmq, object_store, file, stdout"
         );
     }
 

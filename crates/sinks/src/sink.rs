@@ -13,20 +13,96 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A connector to one target.
 pub trait Sink: Send + Sync + 'static {
-    /// The kind's name, as in the configuration: `webhook`, `file`, `stdout`.
+    /// The kind's name, as in the configuration: `webhook`, `postgres`, …
     fn kind(&self) -> &'static str;
 
     /// How large a batch it takes at once.
     fn batch_limit(&self) -> BatchLimit;
 
+    /// How long the first event of a batch that is not full waits for others to share its call. Zero, the default: not at
+    /// all, as a call costs little.
+    fn batch_wait(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Tries each delivery once. The answer has one attempt for each delivery, in the batch's order.
     /// Safe to drop at any await: what was not answered counts as not delivered.
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>>;
+
+    /// Looks whether the target can be reached, with the rights that deliveries need, and whether all is there that they
+    /// need. Changes nothing there but what the settings ask to be created.
+    fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// What a target sees of an event whose delivery was cut short by a crash.
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::AtLeastOnce
+    }
+
+    /// Whether it must be given events one call at a time, in the log's order: `order = "strict"`.
+    fn needs_strict_order(&self) -> bool {
+        false
+    }
+
+    /// Whether no event of a batch is delivered when one before it is to be tried again. A sink for which that is not so
+    /// is given events one at a time where the order is strict.
+    fn keeps_order_within_batch(&self) -> bool {
+        true
+    }
 
     /// Finishes what is open (files, connections) before the process ends.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
+}
+
+/// How often a target has an event after a crash, of us or of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarantee {
+    /// Once or more: a delivery that was not yet noted is repeated.
+    AtLeastOnce,
+    /// Once: what was noted is part of the delivery itself.
+    ExactlyOnce,
+}
+
+impl Guarantee {
+    /// Its name in the API: `at_least_once` or `exactly_once`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AtLeastOnce => "at_least_once",
+            Self::ExactlyOnce => "exactly_once",
+        }
+    }
+}
+
+/// What a check has found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// Nobody answers there, or not in time.
+    #[error("the target cannot be reached: {0}")]
+    Unreachable(String),
+    /// It answers, and does not let us do what deliveries need.
+    #[error("the target does not let us in: {0}")]
+    Forbidden(String),
+    /// What deliveries go into is not there, and is not to be created.
+    #[error("the target lacks what is needed: {0}")]
+    Missing(String),
+    /// What is there is not what deliveries need.
+    #[error("the target does not fit: {0}")]
+    Mismatch(String),
+}
+
+/// Whose a sink is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The subscription's tenant.
+    pub tenant: String,
+    /// The subscription's name.
+    pub subscription: String,
+    /// The log whose offsets its events have. Zeros where nothing is delivered, as when a configuration is checked.
+    pub log_id: [u8; 16],
 }
 
 /// How many events a sink takes in one call of [`Sink::deliver`].

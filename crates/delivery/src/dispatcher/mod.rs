@@ -155,7 +155,7 @@ impl Dispatcher {
         let tracer = options.spans.deliveries(&spec.tenant, &spec.name, sink.kind());
         let checkpointer = Checkpointer::new(Arc::clone(&store), id, interval, &position.progress, needed);
         let mut dispatcher = Self {
-            limit: batch_limit(&spec, sink.batch_limit()),
+            limit: batch_limit(&spec, &*sink),
             most_calls,
             clock: Clock::start(),
             random: options
@@ -441,10 +441,14 @@ pub(crate) fn halt_of(lifecycle: Lifecycle) -> RunState {
     }
 }
 
-fn batch_limit(spec: &Subscription, sink: BatchLimit) -> BatchLimit {
+fn batch_limit(spec: &Subscription, sink: &dyn Sink) -> BatchLimit {
+    let own = sink.batch_limit();
     let events = spec.batch.max_events.map_or(usize::MAX, |events| events.get() as usize);
     let bytes = spec.batch.max_bytes.map_or(usize::MAX, |bytes| bytes.get() as usize);
-    BatchLimit { events: sink.events.min(events).max(1), bytes: sink.bytes.min(bytes) }
+    // By key there is one event of a key in a batch, so only strict order can be broken within one.
+    let one_by_one = spec.order == Order::Strict && !sink.keeps_order_within_batch();
+    let events = if one_by_one { 1 } else { own.events.min(events).max(1) };
+    BatchLimit { events, bytes: own.bytes.min(bytes) }
 }
 
 async fn sleep_until(instant: Option<Instant>) {

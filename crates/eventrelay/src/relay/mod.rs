@@ -164,7 +164,7 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
     let quotas = Quotas::new(config.quotas.clone(), quota_metrics.clone());
     let api_keys = open_api_keys(stores, config, quotas).await?;
     let subscriptions = reconcile(stores, config).await?;
-    let with_sinks = build_sinks(subscriptions, config).await?;
+    let with_sinks = build_sinks(subscriptions, stores.log.id().0, config).await?;
     let telemetry_metrics = TelemetryMetrics::default();
     let (spans, exporter) = eventrelay_telemetry::start(&config.telemetry, telemetry_metrics.clone())?;
     let checkpoint_interval = Duration::from_millis(config.delivery.checkpoint_interval_ms);
@@ -244,12 +244,13 @@ async fn reconcile(stores: &Stores, config: &Config) -> Result<Vec<SubscriptionR
 /// Makes a sink for each subscription. Sinks read certificates and secrets from files, so not on the runtime.
 async fn build_sinks(
     subscriptions: Vec<SubscriptionRecord>,
+    log_id: [u8; 16],
     config: &Config,
 ) -> Result<Vec<(SubscriptionRecord, Arc<dyn Sink>)>, StartError> {
     let environment = settings::sink_environment(config);
     let build_all = move || {
         let built = subscriptions.into_iter().map(|record| {
-            let sink = settings::build_sink(&record.spec, &environment)
+            let sink = settings::build_sink(&record.spec, log_id, &environment)
                 .map_err(|error| StartError::Sink { subscription: record.spec.name.clone(), error })?;
             Ok((record, sink))
         });

@@ -7,8 +7,8 @@ use eventrelay_event::{EventLimits, json};
 use eventrelay_ingest::PublishLimits;
 use eventrelay_log::{Options, Retention, SyncMode};
 use eventrelay_sinks::egress::AddressPolicy;
-use eventrelay_sinks::{Environment, Sink, SinkError};
-use eventrelay_state::Subscription;
+use eventrelay_sinks::{Environment, Owner, Sink, SinkError};
+use eventrelay_state::{Order, Subscription};
 use serde_json::Value;
 
 use crate::{Config, LogSync};
@@ -69,8 +69,18 @@ pub(crate) fn sink_environment(config: &Config) -> Environment {
 /// Makes the sink that a subscription names. Blocking: it reads the files that its settings name.
 pub(crate) fn build_sink(
     subscription: &Subscription,
+    log_id: [u8; 16],
     environment: &Environment,
 ) -> Result<Arc<dyn Sink>, SinkError> {
     let settings = Value::Object(subscription.sink.settings.clone());
-    eventrelay_sinks::build(&subscription.sink.kind, &settings, environment)
+    let owner = Owner {
+        tenant: subscription.tenant.as_str().to_owned(),
+        subscription: subscription.name.clone(),
+        log_id,
+    };
+    let sink = eventrelay_sinks::build(&subscription.sink.kind, &settings, &owner, environment)?;
+    if sink.needs_strict_order() && subscription.order != Order::Strict {
+        return Err(SinkError::NeedsStrictOrder { kind: sink.kind() });
+    }
+    Ok(sink)
 }

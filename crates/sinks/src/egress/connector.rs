@@ -113,8 +113,9 @@ impl Connector {
         Ok(Established { stream: Stream::Tls(stream), http2 })
     }
 
-    /// The endpoint's addresses, all of them allowed.
-    async fn vetted_addresses(&self) -> Result<Vec<IpAddr>, ConnectError> {
+    /// The endpoint's addresses, all of them allowed: for a client library that dials by itself, which must be given
+    /// these and no name.
+    pub(crate) async fn vetted_addresses(&self) -> Result<Vec<IpAddr>, ConnectError> {
         let name = match self.endpoint.host() {
             EndpointHost::Address(address) => {
                 self.policy.check(*address).map_err(|why| self.forbidden(why))?;

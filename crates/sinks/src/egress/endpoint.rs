@@ -32,13 +32,19 @@ impl Endpoint {
             "http" => false,
             _ => return Err("the scheme must be http or https"),
         };
-        let host = match url.host() {
-            Some(Host::Domain(name)) => EndpointHost::Name(name.to_owned()),
-            Some(Host::Ipv4(address)) => EndpointHost::Address(IpAddr::V4(address)),
-            Some(Host::Ipv6(address)) => EndpointHost::Address(IpAddr::V6(address)),
-            None => return Err("the URL names no host"),
-        };
+        let host = url.host().ok_or("the URL names no host")?.to_owned();
         let port = url.port_or_known_default().ok_or("the URL names no port")?;
+        Self::new(host, port, tls)
+    }
+
+    /// An endpoint of any protocol, by its host as the `url` crate has read it, which takes every spelling of an address
+    /// for the address.
+    pub(crate) fn new(host: Host<String>, port: u16, tls: bool) -> Result<Self, &'static str> {
+        let host = match host {
+            Host::Domain(name) => EndpointHost::Name(name),
+            Host::Ipv4(address) => EndpointHost::Address(IpAddr::V4(address)),
+            Host::Ipv6(address) => EndpointHost::Address(IpAddr::V6(address)),
+        };
         if port == 0 {
             return Err("port 0 cannot be connected to");
         }

@@ -16,7 +16,9 @@
 mod address;
 mod connector;
 mod endpoint;
+mod named_addresses;
 mod resolver;
+mod server;
 mod stream;
 mod tls;
 
@@ -25,5 +27,7 @@ pub use resolver::{Resolve, SystemResolver};
 
 pub(crate) use connector::{ConnectError, Connector, Established};
 pub(crate) use endpoint::Endpoint;
+pub(crate) use named_addresses::AddressNames;
+pub(crate) use server::{Scheme, Server};
 pub(crate) use stream::Stream;
 pub(crate) use tls::{ClientTls, ClientTlsSettings, Identity, Protocols, TlsSettingsError};

@@ -5,8 +5,8 @@
 
 use std::sync::{Arc, LazyLock};
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -14,6 +14,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use super::named_addresses::{AddressNames, NamedAddressVerifier};
 
 /// Sessions kept for resumption: a sink has one target, so few are of use.
 const RESUMABLE_SESSIONS: usize = 4;
@@ -33,6 +35,9 @@ pub(crate) enum Protocols {
     Http1,
     /// HTTP/2 only.
     Http2,
+    #[allow(dead_code)]
+    /// None: what is spoken is no HTTP.
+    None,
 }
 
 /// What a subscription may choose of TLS. Certificates and keys are in PEM form.
@@ -74,18 +79,25 @@ pub(crate) enum TlsSettingsError {
 
 /// Speaks TLS to one kind of target.
 #[derive(Clone)]
-pub(crate) struct ClientTls(TlsConnector);
+pub(crate) struct ClientTls {
+    connector: TlsConnector,
+    verifier: Arc<dyn ServerCertVerifier>,
+}
 
 impl ClientTls {
     pub(crate) fn new(settings: ClientTlsSettings) -> Result<Self, TlsSettingsError> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_safe_default_protocol_versions()
             .map_err(TlsSettingsError::Provider)?;
-        let builder = if settings.insecure {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(BelieveAnyone))
+        let verifier: Arc<dyn ServerCertVerifier> = if settings.insecure {
+            Arc::new(BelieveAnyone)
         } else {
-            builder.with_root_certificates(roots(settings.authorities.as_deref())?)
+            let roots = roots(settings.authorities.as_deref())?;
+            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&PROVIDER))
+                .build()
+                .map_err(|_| TlsSettingsError::Authorities)?
         };
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::clone(&verifier));
         let mut config = match settings.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -99,8 +111,24 @@ impl ClientTls {
             Protocols::Http1OrHttp2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             Protocols::Http1 => vec![b"http/1.1".to_vec()],
             Protocols::Http2 => vec![b"h2".to_vec()],
+            Protocols::None => Vec::new(),
         };
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), verifier })
+    }
+
+    /// The configuration, for a client library that shakes hands by itself.
+    #[allow(dead_code)]
+    pub(crate) fn config(&self) -> &Arc<ClientConfig> {
+        self.connector.config()
+    }
+
+    /// The configuration, for a client library that dials by itself and so is given vetted addresses: it then takes an
+    /// address for the server's name, and `names` says which names its certificate may carry instead.
+    pub(crate) fn config_for_addresses(&self, names: AddressNames) -> ClientConfig {
+        let mut config = ClientConfig::clone(self.connector.config());
+        let verifier = NamedAddressVerifier::new(Arc::clone(&self.verifier), names);
+        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        config
     }
 
     /// Shakes hands; the certificate must carry `name`.
@@ -109,7 +137,7 @@ impl ClientTls {
         name: ServerName<'static>,
         stream: TcpStream,
     ) -> std::io::Result<Box<TlsStream<TcpStream>>> {
-        self.0.connect(name, stream).await.map(Box::new)
+        self.connector.connect(name, stream).await.map(Box::new)
     }
 }
 

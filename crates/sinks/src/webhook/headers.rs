@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::settings::KIND;
+use crate::http_client::USER_AGENT;
 use crate::{Secret, SinkError, settings};
 
 const MAX_HEADERS: usize = 32;
@@ -51,8 +52,7 @@ pub(super) fn custom(headers: &BTreeMap<String, Secret>) -> Result<HeaderMap, Si
             return Err(refused(text, "given twice"));
         }
     }
-    let user_agent = concat!("eventrelay/", env!("CARGO_PKG_VERSION"));
-    taken.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(user_agent));
+    taken.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
     Ok(taken)
 }
 

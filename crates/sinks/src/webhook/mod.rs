@@ -16,16 +16,12 @@
 //! All memory and time that a receiver can make an attempt take is bounded: headers and buffers by 64 KiB,
 //! the kept body by `response_body_bytes`, the whole by `timeout_ms`.
 
-mod answer;
 mod body;
-mod connection;
 mod headers;
 mod outcome;
-mod pool;
 mod request;
 mod settings;
 mod signature;
-mod target;
 mod trust;
 
 use std::sync::Arc;
@@ -33,15 +29,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-pub use settings::{BodyFormat, Http2, KIND, Settings};
+pub use settings::{BodyFormat, KIND, Settings};
 pub use signature::generate_secret;
 
-use self::answer::Answer;
-use self::connection::{ExchangeError, ExchangeLimits};
-use self::pool::{Pool, SendError};
 use self::request::RequestTemplate;
-use self::target::Target;
-use crate::egress::{ConnectError, Connector};
+use crate::egress::Connector;
+pub use crate::http_client::Http2;
+use crate::http_client::{ExchangeLimits, Pool, SendError, Target};
 use crate::{Attempt, BatchLimit, BoxFuture, Delivery, Environment, Outcome, Response, Sink, SinkError};
 
 /// The largest stored event that is delivered in one request; there is always one.
@@ -66,7 +60,7 @@ impl WebhookSink {
             let why = "may only be set in the configuration file";
             return Err(crate::settings::refused(KIND, field, why));
         }
-        let (target, endpoint) = Target::parse(settings.url.expose(), environment)?;
+        let (target, endpoint) = Target::parse(KIND, "url", settings.url.expose(), environment)?;
         let signer = trust::signer(settings)?;
         let tls = match endpoint.tls_name() {
             Some(_) => Some(trust::client_tls(settings, &endpoint)?),
@@ -115,33 +109,23 @@ impl WebhookSink {
             Ok(prepared) => prepared,
             Err(error) => return (Outcome::Reject { why: error.to_string() }, None),
         };
-        let limits = ExchangeLimits { deadline, keep_bytes: self.keep_bytes };
+        let limits = ExchangeLimits {
+            deadline,
+            keep_bytes: self.keep_bytes,
+            body_timeout: ExchangeLimits::BODY_TIMEOUT,
+        };
         match self.pool.send(&prepared, limits).await {
-            Ok(Answer { status, retry_after, response, .. }) => {
-                (outcome::of_answer(status, retry_after), Some(response))
+            Ok(answer) => {
+                let outcome = outcome::of_answer(answer.status(), answer.retry_after());
+                (outcome, Some(answer.into_response()))
             }
             Err(error) => (self.outcome_of_error(&error), None),
         }
     }
 
     fn outcome_of_error(&self, error: &SendError) -> Outcome {
-        let endpoint = self.pool.connector().endpoint();
-        let why = match error {
-            SendError::Connect(error @ ConnectError::ForbiddenAddress { .. }) => {
-                return Outcome::Reject { why: error.to_string() };
-            }
-            SendError::Connect(error) => error.to_string(),
-            SendError::Exchange(ExchangeError::TimedOut) => {
-                format!("{endpoint} did not answer within {} ms", self.timeout.as_millis())
-            }
-            SendError::Exchange(ExchangeError::Failed(error)) if error.is_incomplete_message() => {
-                format!("{endpoint} closed the connection before it answered")
-            }
-            SendError::Exchange(ExchangeError::Failed(error)) => {
-                format!("{endpoint} gave no valid answer: {}", crate::error::chain(error))
-            }
-        };
-        Outcome::Retry { after: None, why }
+        let why = error.describe(self.pool.connector().endpoint(), self.timeout);
+        if error.is_final() { Outcome::Reject { why } } else { Outcome::Retry { after: None, why } }
     }
 }
 

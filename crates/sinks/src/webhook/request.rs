@@ -11,8 +11,8 @@ use http_body_util::Full;
 use super::body;
 use super::settings::BodyFormat;
 use super::signature::Signer;
-use super::target::Target;
 use crate::Delivery;
+use crate::http_client::{Body, Target, WriteRequest};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -78,9 +78,9 @@ impl RequestTemplate {
     }
 }
 
-impl Prepared<'_> {
-    /// The request as the HTTP version writes it. `content-length` follows from the body.
-    pub(super) fn request(&self, version: Version) -> Request<Full<Bytes>> {
+impl WriteRequest for Prepared<'_> {
+    // `content-length` follows from the body.
+    fn request(&self, version: Version) -> Request<Body> {
         let template = self.template;
         let mut headers = HeaderMap::with_capacity(OWN_HEADERS + template.headers.len());
         if version != Version::HTTP_2 {

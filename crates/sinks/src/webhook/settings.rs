@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::http_client::Http2;
 use crate::{Secret, SinkError, settings};
 
 /// The kind's name.
@@ -74,19 +75,6 @@ pub enum BodyFormat {
     Cloudevents,
     /// The event's data as it came, with its own content type.
     Data,
-}
-
-/// Which HTTP version to speak.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Http2 {
-    /// Over TLS what the receiver prefers, else HTTP/1.1.
-    #[default]
-    Auto,
-    /// HTTP/1.1.
-    Never,
-    /// HTTP/2, without TLS too.
-    PriorKnowledge,
 }
 
 const MAX_TIMEOUT_MS: u64 = 120_000;

@@ -1,16 +1,14 @@
 //! Where a webhook's signing secrets and certificates come from: its settings, files or the environment.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::settings::{Http2, KIND, Settings};
+use super::settings::{KIND, Settings};
 use super::signature::Signer;
-use crate::egress::{ClientTls, ClientTlsSettings, Endpoint, Identity, Protocols, TlsSettingsError};
+use crate::egress::{ClientTls, ClientTlsSettings, Endpoint, Identity, TlsSettingsError};
+use crate::setting_files::read;
 use crate::{Secret, SinkError, settings};
-
-/// More than any secrets, certificates or key need: a wrong path must not read a disk into memory.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Takes all active secrets, in the order `secrets`, `secrets_file`, `secrets_env`.
 pub(super) fn signer(settings: &Settings) -> Result<Signer, SinkError> {
@@ -28,7 +26,7 @@ pub(super) fn signer(settings: &Settings) -> Result<Signer, SinkError> {
     };
     add("secrets", &settings.secrets)?;
     if let Some(path) = &settings.secrets_file {
-        let text = Zeroizing::new(read("secrets_file", path)?);
+        let text = Zeroizing::new(read(KIND, "secrets_file", path)?);
         let text =
             std::str::from_utf8(&text).map_err(|_| settings::refused(KIND, "secrets_file", "not UTF-8"))?;
         add("secrets_file", &words(text))?;
@@ -61,15 +59,11 @@ pub(super) fn client_tls(settings: &Settings, endpoint: &Endpoint) -> Result<Cli
         );
     }
     let read_optional =
-        |field, path: &Option<PathBuf>| path.as_deref().map(|path| read(field, path)).transpose();
+        |field, path: &Option<PathBuf>| path.as_deref().map(|path| read(KIND, field, path)).transpose();
     let certificates = read_optional("client_certificate_file", &settings.client_certificate_file)?;
     let key = read_optional("client_key_file", &settings.client_key_file)?;
     ClientTls::new(ClientTlsSettings {
-        protocols: match settings.http2 {
-            Http2::Auto => Protocols::Http1OrHttp2,
-            Http2::Never => Protocols::Http1,
-            Http2::PriorKnowledge => Protocols::Http2,
-        },
+        protocols: settings.http2.protocols(),
         authorities: read_optional("ca_file", &settings.ca_file)?,
         identity: certificates
             .zip(key)
@@ -85,23 +79,4 @@ pub(super) fn client_tls(settings: &Settings, endpoint: &Endpoint) -> Result<Cli
         };
         settings::refused(KIND, field, error.to_string())
     })
-}
-
-fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, SinkError> {
-    use std::io::Read as _;
-    let failed = |source| SinkError::File { kind: KIND, field, path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .map_err(failed)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(settings::refused(
-            KIND,
-            field,
-            format!("{} is larger than {MAX_FILE_BYTES} bytes", path.display()),
-        ));
-    }
-    Ok(bytes)
 }

@@ -5,9 +5,12 @@
 mod hostile;
 mod outcomes;
 mod pooling;
+#[path = "../http_receiver/mod.rs"]
 mod receiver;
 mod requests;
 mod secrets;
 mod sinks;
 mod ssrf;
 mod tls;
+#[path = "../tls_receiver/mod.rs"]
+mod tls_receiver;

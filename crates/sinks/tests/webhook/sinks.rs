@@ -7,7 +7,7 @@ use bytes::Bytes;
 use eventrelay_event::json::Limits;
 use eventrelay_event::{Data, Event, StoredEvent, Tenant};
 use eventrelay_sinks::egress::AddressPolicy;
-use eventrelay_sinks::{Attempt, Delivery, Environment, Outcome, Purpose, Sink, build};
+use eventrelay_sinks::{Attempt, Delivery, Environment, Outcome, Owner, Purpose, Sink, build};
 use serde_json::{Value, json};
 
 /// The secret and its owner's examples in the specification's reference libraries.
@@ -29,7 +29,12 @@ pub(crate) fn loopback() -> Environment {
 pub(crate) fn webhook_in(environment: &Environment, url: &str, extra: &Value) -> Arc<dyn Sink> {
     let mut settings = json!({"url": url, "secrets": [SECRET]});
     settings.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-    build("webhook", &settings, environment).unwrap()
+    build("webhook", &settings, &owner(), environment).unwrap()
+}
+
+/// Whose the sinks are.
+pub(crate) fn owner() -> Owner {
+    Owner { tenant: "default".to_owned(), subscription: "s".to_owned(), log_id: [0; 16] }
 }
 
 pub(crate) fn webhook(url: &str, extra: &Value) -> Arc<dyn Sink> {

@@ -1,0 +1,311 @@
+//! What is done with a store: create an object, replace one, find the slots of a folder, read which events an object holds.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use tokio::time::timeout;
+
+use super::content::{Compression, OffsetReader};
+use super::failure::{FailureKind, StoreFailure};
+use super::guarded_http::PIECE_BYTES;
+use super::name::Names;
+use super::target::Target;
+
+/// So many names come with one request.
+const PAGE_NAMES: usize = 1000;
+/// How far before an event its slot is looked for at first; then sixteen times as far, and so on.
+const FIRST_DISTANCE: u64 = 65_536;
+/// What is behind this many names is not looked for: 200 requests.
+const MAX_NAMES: usize = 200 * PAGE_NAMES;
+/// More than any object of ours has.
+const MAX_OBJECT_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Whether an object was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Created {
+    Now,
+    /// There is one with this name, or a request for it is under way.
+    Before,
+}
+
+/// An object of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Slot {
+    /// The offset of its first event.
+    pub(super) first: u64,
+    pub(super) path: Path,
+    pub(super) bytes: u64,
+}
+
+/// The slots that events from one offset to another can be in.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    /// In the order of their offsets.
+    pub(super) slots: Vec<Slot>,
+    /// Whether there are others behind them.
+    pub(super) more_behind: bool,
+}
+
+/// A store.
+pub(super) struct Store {
+    target: Target,
+    timeout: Duration,
+}
+
+impl Store {
+    /// `timeout` is what each request may take.
+    pub(super) fn new(target: Target, timeout: Duration) -> Self {
+        Self { target, timeout }
+    }
+
+    /// What may be shown of it.
+    pub(super) fn shown(&self) -> &str {
+        &self.target.shown
+    }
+
+    /// The folder, where it is one of this machine's.
+    pub(super) fn directory(&self) -> Option<&FilePath> {
+        self.target.directory.as_deref()
+    }
+
+    /// Makes an object, unless there is one with its name. When it fails, the object may yet come to be.
+    pub(super) async fn create(
+        &self,
+        folder: &str,
+        name: &str,
+        object: &Bytes,
+    ) -> Result<Created, StoreFailure> {
+        match self.put(folder, name, object, PutMode::Create).await {
+            Ok(()) => Ok(Created::Now),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::Before),
+            Err(error) => Err(StoreFailure::of_error(&error)),
+        }
+    }
+
+    /// Makes an object, or replaces the one with its name.
+    pub(super) async fn replace(&self, folder: &str, name: &str, object: &Bytes) -> Result<(), StoreFailure> {
+        let put = self.put(folder, name, object, PutMode::Overwrite).await;
+        put.map_err(|error| StoreFailure::of_error(&error))
+    }
+
+    async fn put(&self, folder: &str, name: &str, object: &Bytes, mode: PutMode) -> object_store::Result<()> {
+        let path = self.folder(folder)?.join(name);
+        let options = PutOptions { mode, ..PutOptions::default() };
+        let payload = PutPayload::from_bytes(object.clone());
+        let put = self.target.objects.put_opts(&path, payload, options);
+        timeout(self.timeout, put).await.unwrap_or_else(|_| Err(self.timed_out()))?;
+        Ok(())
+    }
+
+    /// The last slot at or before `low`, and those from there up to `high`.
+    pub(super) async fn slots(
+        &self,
+        names: &Names,
+        folder: &str,
+        low: u64,
+        high: u64,
+    ) -> Result<Slots, StoreFailure> {
+        let folder = self.folder(folder).map_err(|error| StoreFailure::of_error(&error))?;
+        let search = Search { names, folder, low, high };
+        let everywhere = self.target.directory.is_some();
+        // Most folders end within a page.
+        let limit = if everywhere { usize::MAX } else { PAGE_NAMES };
+        if let Some(found) = self.search(&search, None, limit).await? {
+            return Ok(found);
+        }
+        let mut distance = FIRST_DISTANCE;
+        loop {
+            let from = low.saturating_sub(distance);
+            let found = self.search(&search, Some(from), MAX_NAMES).await?;
+            let found = found.ok_or_else(|| {
+                let why = format!("there are more than {MAX_NAMES} objects about offset {low} in a folder");
+                StoreFailure::new(FailureKind::Other, why)
+            })?;
+            if from == 0 || found.slots.first().is_some_and(|slot| slot.first <= low) {
+                return Ok(found);
+            }
+            distance = distance.saturating_mul(16);
+        }
+    }
+
+    /// Looks through names from that of an offset on; none where there are more than `limit`.
+    async fn search(
+        &self,
+        search: &Search<'_>,
+        from: Option<u64>,
+        limit: usize,
+    ) -> Result<Option<Slots>, StoreFailure> {
+        let objects = &self.target.objects;
+        let mut names = match from {
+            None => objects.list(Some(&search.folder)),
+            Some(from) => {
+                let offset = search.folder.clone().join(Names::before_slot(from));
+                objects.list_with_offset(Some(&search.folder), &offset)
+            }
+        };
+        // A directory's names come in no order.
+        let ordered = self.target.directory.is_none();
+        let mut found = Found::default();
+        for _ in 0..limit {
+            let next = timeout(self.timeout, names.next());
+            let next = next.await.unwrap_or_else(|_| Some(Err(self.timed_out())));
+            let Some(meta) = next.transpose().map_err(|error| StoreFailure::of_error(&error))? else {
+                return Ok(Some(found.into_slots()));
+            };
+            let Some(slot) = search.slot(&meta) else { continue };
+            let is_behind = slot.first > search.high;
+            found.add(slot, search);
+            if is_behind && ordered {
+                return Ok(Some(found.into_slots()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Which events an object holds, in order.
+    pub(super) async fn offsets(&self, slot: &Slot) -> Result<Vec<u64>, StoreFailure> {
+        let name = slot.path.filename().unwrap_or_default().to_owned();
+        let failed =
+            |why: String| StoreFailure::new(FailureKind::Other, format!("{name} cannot be read: {why}"));
+        if slot.bytes > MAX_OBJECT_BYTES {
+            return Err(failed(format!("it has {} bytes", slot.bytes)));
+        }
+        let mut reader =
+            OffsetReader::new(Compression::of_name(&name)).map_err(|error| failed(error.to_string()))?;
+        let mut position = 0;
+        while position < slot.bytes {
+            let end = slot.bytes.min(position + PIECE_BYTES);
+            let piece = self.piece(&slot.path, position..end).await?;
+            if piece.len() as u64 != end - position {
+                return Err(failed("its size has changed".to_owned()));
+            }
+            position = end;
+            // Decompressing takes its time.
+            let reading = tokio::task::spawn_blocking(move || reader.read(&piece).map(|()| reader)).await;
+            reader = reading
+                .map_err(|stopped| failed(stopped.to_string()))?
+                .map_err(|error| failed(error.to_string()))?;
+        }
+        if slot.bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let offsets = reader.finish().map_err(|error| failed(error.to_string()))?;
+        self.make_durable(&slot.path).await?;
+        Ok(offsets)
+    }
+
+    async fn piece(&self, path: &Path, range: std::ops::Range<u64>) -> Result<Bytes, StoreFailure> {
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let get = async { self.target.objects.get_opts(path, options).await?.bytes().await };
+        let piece = timeout(self.timeout, get).await.unwrap_or_else(|_| Err(self.timed_out()));
+        piece.map_err(|error| StoreFailure::of_error(&error))
+    }
+
+    /// A file that is there may have been left by a killed process: it is fsynced, and every folder up to ours.
+    async fn make_durable(&self, path: &Path) -> Result<(), StoreFailure> {
+        let Some(directory) = self.target.directory.clone() else { return Ok(()) };
+        let Some(inside) = path.prefix_match(&self.target.base) else { return Ok(()) };
+        let parts: PathBuf = inside.map(|part| part.as_ref().to_owned()).collect();
+        let syncing = tokio::task::spawn_blocking(move || {
+            let file = directory.join(&parts);
+            let until = directory.parent().unwrap_or(&directory);
+            file.ancestors()
+                .take_while(|path| path.starts_with(until))
+                .try_for_each(|path| std::fs::File::open(path)?.sync_all())
+        });
+        let failed = |why: String| StoreFailure::new(FailureKind::Other, format!("cannot fsync: {why}"));
+        syncing
+            .await
+            .map_err(|stopped| failed(stopped.to_string()))?
+            .map_err(|error| failed(error.to_string()))
+    }
+
+    /// Asks for one name, to see whether we may.
+    pub(super) async fn list_one(&self) -> Result<(), StoreFailure> {
+        let mut names = self.target.objects.list(None);
+        let next = timeout(self.timeout, names.next()).await;
+        match next.unwrap_or_else(|_| Some(Err(self.timed_out()))) {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(StoreFailure::of_error(&error)),
+        }
+    }
+
+    /// Asks for an object that is not there, to see whether its bucket is.
+    pub(super) async fn get_nothing(&self, name: &str) -> Result<(), StoreFailure> {
+        let path = self.target.base.clone().join(name);
+        let get = self.target.objects.get(&path);
+        match timeout(self.timeout, get).await.unwrap_or_else(|_| Err(self.timed_out())) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(StoreFailure::of_error(&error)),
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        if let Some(http) = &self.target.http {
+            http.close().await;
+        }
+    }
+
+    /// A folder's values are encoded already, and are not to be once more.
+    fn folder(&self, folder: &str) -> object_store::Result<Path> {
+        Ok(Path::parse(format!("{}/{folder}", self.target.base))?)
+    }
+
+    fn timed_out(&self) -> object_store::Error {
+        let why = format!("the store did not answer within {} ms", self.timeout.as_millis());
+        let source = Box::new(StoreFailure::new(FailureKind::Unreachable, why));
+        object_store::Error::Generic { store: "store", source }
+    }
+}
+
+/// What is looked for.
+struct Search<'a> {
+    names: &'a Names,
+    folder: Path,
+    low: u64,
+    high: u64,
+}
+
+impl Search<'_> {
+    /// The slot of ours that this is, directly in the folder.
+    fn slot(&self, meta: &object_store::ObjectMeta) -> Option<Slot> {
+        let mut inside = meta.location.prefix_match(&self.folder)?;
+        let name = inside.next()?;
+        if inside.next().is_some() {
+            return None;
+        }
+        let first = self.names.parse_slot(name.as_ref())?;
+        Some(Slot { first, path: meta.location.clone(), bytes: meta.size })
+    }
+}
+
+/// What was found on the way.
+#[derive(Default)]
+struct Found {
+    floor: Option<Slot>,
+    inside: Vec<Slot>,
+    more_behind: bool,
+}
+
+impl Found {
+    fn add(&mut self, slot: Slot, search: &Search<'_>) {
+        if slot.first > search.high {
+            self.more_behind = true;
+        } else if slot.first > search.low {
+            self.inside.push(slot);
+        } else if self.floor.as_ref().is_none_or(|floor| floor.first <= slot.first) {
+            self.floor = Some(slot);
+        }
+    }
+
+    fn into_slots(mut self) -> Slots {
+        self.inside.sort_by_key(|slot| slot.first);
+        let mut slots: Vec<_> = self.floor.into_iter().collect();
+        slots.append(&mut self.inside);
+        Slots { slots, more_behind: self.more_behind }
+    }
+}

@@ -1,0 +1,159 @@
+//! Private instances of the real components, each in a directory and on a port of its own, started by the same scripts that
+//! a person starts them with (`scripts/services`).
+//!
+//! A component that is not installed skips its tests, and says so; with `EVENTRELAY_SERVICES_REQUIRED=1`, as where all is
+//! installed, that is a failure instead.
+
+#![allow(dead_code, reason = "each sink's tests use a part")]
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// Longer than any component takes to start on a busy machine.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running component. Dropping it kills it.
+pub(crate) struct Component {
+    name: &'static str,
+    port: u16,
+    directory: tempfile::TempDir,
+    /// In a process group of its own, which holds all that it starts. None while it is stopped.
+    child: Option<Child>,
+}
+
+impl Component {
+    /// Starts a component with no data; none, with a word about it, when it is not installed.
+    pub(crate) fn start(name: &'static str) -> Option<Self> {
+        if !is_available(name) {
+            let required = std::env::var_os("EVENTRELAY_SERVICES_REQUIRED").is_some_and(|it| it == "1");
+            assert!(!required, "{name} is not installed: scripts/services install {name}");
+            println!("SKIPPED: {name} is not installed: scripts/services install {name}");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        // Some of them give up root, and must get to their files all the same.
+        std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        let mut component = Self { name, port: free_port(), directory, child: None };
+        component.resume();
+        Some(component)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Kills it with all that it has started, as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        if let Some(mut child) = self.child.take() {
+            child.wait().unwrap();
+        }
+    }
+
+    /// Stops its processes without ending them: nobody answers, and no connection closes.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets them go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Starts it again, on the same port and with what it had on the disk, and waits until it listens.
+    pub(crate) fn resume(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.directory.path().join("component.log"))
+            .unwrap();
+        let directory = self.directory.path().to_str().unwrap();
+        let mut command = services(&["run", self.name, directory, &self.port.to_string()]);
+        command.stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
+        self.child = Some(command.spawn().unwrap());
+        self.wait_until_it_listens();
+    }
+
+    /// Removes all that it has stored. Only while it is stopped.
+    pub(crate) fn lose_everything(&mut self) {
+        assert!(self.child.is_none(), "{} runs", self.name);
+        for entry in std::fs::read_dir(self.directory.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                std::fs::remove_dir_all(path).unwrap();
+            } else {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
+    fn wait_until_it_listens(&mut self) {
+        let began = Instant::now();
+        while std::net::TcpStream::connect_timeout(&self.address(), Duration::from_secs(1)).is_err() {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            let log =
+                || std::fs::read_to_string(self.directory.path().join("component.log")).unwrap_or_default();
+            assert!(ended.is_none(), "{} ended with {ended:?}:\n{}", self.name, log());
+            assert!(began.elapsed() < START_PATIENCE, "{} does not listen:\n{}", self.name, log());
+            std::thread::yield_now();
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(child) = &self.child {
+            let child = i32::try_from(child.id()).unwrap();
+            // Some of them put their processes in groups of their own.
+            let descendants = descendants(child);
+            // They may have ended by themselves.
+            let _ = kill_process_group(Pid::from_raw(child).unwrap(), signal);
+            for descendant in descendants {
+                let _ = kill_process(Pid::from_raw(descendant).unwrap(), signal);
+            }
+        }
+    }
+}
+
+impl Drop for Component {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The processes that a process has started, and those that they have, and so on.
+fn descendants(process: i32) -> Vec<i32> {
+    let children =
+        std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    children.flat_map(|child| std::iter::once(child).chain(descendants(child))).collect()
+}
+
+fn is_available(name: &str) -> bool {
+    services(&["available", name]).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+}
+
+/// `scripts/services` with these arguments.
+fn services(arguments: &[&str]) -> Command {
+    let mut command = Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services"));
+    command.args(arguments);
+    command
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
