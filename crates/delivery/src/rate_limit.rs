@@ -1,8 +1,8 @@
-//! A token bucket: so many events a second, in bursts of at most a hundredth of a second's worth.
+//! A token bucket: so many events in a time, in bursts of at most a hundredth of a second's worth.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
+use eventrelay_state::Rate;
 use tokio::time::Instant;
 
 /// How many events may start now.
@@ -15,8 +15,8 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    pub(crate) fn new(per_second: NonZeroU32, now: Instant) -> Self {
-        let per_second = f64::from(per_second.get());
+    pub(crate) fn new(rate: Rate, now: Instant) -> Self {
+        let per_second = rate.events_per_second();
         let burst = (per_second / 100.0).max(1.0);
         Self { per_second, burst, tokens: burst, filled: now }
     }
@@ -50,13 +50,19 @@ impl RateLimit {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
+
+    fn per_second(events: u32) -> Rate {
+        Rate::per_second(NonZeroU32::new(events).unwrap())
+    }
 
     #[test]
     fn no_tenth_of_a_second_sees_more_than_a_tenth_above_the_rate() {
         for rate in [20u32, 1_000, 50_000] {
             let mut now = Instant::now();
-            let mut limit = RateLimit::new(NonZeroU32::new(rate).unwrap(), now);
+            let mut limit = RateLimit::new(per_second(rate), now);
             now += Duration::from_secs(3600); // an idle hour saves nothing up
             for _ in 0..50 {
                 let end = now + Duration::from_millis(100);
@@ -77,7 +83,7 @@ mod tests {
     #[test]
     fn the_next_event_may_start_when_it_says() {
         let now = Instant::now();
-        let mut limit = RateLimit::new(NonZeroU32::new(10).unwrap(), now);
+        let mut limit = RateLimit::new(per_second(10), now);
         assert_eq!(limit.available(now), 1);
         limit.take(1);
         assert_eq!(limit.available(now), 0);

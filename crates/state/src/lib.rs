@@ -36,5 +36,6 @@ pub use records::{
 pub use replays::{NewReplay, ReplayId, ReplayKind, ReplayProgress, ReplayRecord, ReplayState};
 pub use state::State;
 pub use subscription::{
-    BatchSettings, BreakerSettings, InvalidSubscription, Order, RetryPolicy, SinkSpec, Start, Subscription,
+    BatchSettings, BreakerSettings, InvalidSubscription, Order, Rate, RetryPolicy, SinkSpec, Start,
+    Subscription,
 };

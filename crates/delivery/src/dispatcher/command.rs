@@ -6,6 +6,7 @@ use eventrelay_state::{Progress, ReplayId, ReplayRecord, ReplayState};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::gathering::Gathering;
 use super::replay::Replay;
 use super::{Dispatcher, WAITING_FOR_KEY_LIMIT};
 use crate::key_gate::KeyGate;
@@ -87,6 +88,7 @@ impl Dispatcher {
         }
         (self.retries, self.retry_calls) = (RetrySchedule::default(), 0);
         self.ready.clear();
+        self.gathering = Gathering::default();
         let max_retrying = self.spec.retry.max_retrying.get() as usize;
         self.gate = self.gate.as_ref().map(|_| KeyGate::new(max_retrying.max(WAITING_FOR_KEY_LIMIT)));
         self.progress = Progress::new(offset);

@@ -154,13 +154,13 @@ impl Dispatcher {
         self.replay_goes_first = !self.replay_goes_first;
         if self.replay_goes_first {
             let replayed = self.replayed_events(limit, now, scan);
-            return replayed.or_else(|| self.new_work(limit, scan));
+            return replayed.or_else(|| self.new_work(limit, now, scan));
         }
-        self.new_work(limit, scan).or_else(|| self.replayed_events(limit, now, scan))
+        self.new_work(limit, now, scan).or_else(|| self.replayed_events(limit, now, scan))
     }
 
-    fn new_work(&mut self, limit: BatchLimit, scan: &mut usize) -> Option<Chosen> {
-        let new = self.new_events(limit, scan);
+    fn new_work(&mut self, limit: BatchLimit, now: Instant, scan: &mut usize) -> Option<Chosen> {
+        let new = self.new_events(limit, now, scan);
         (!new.is_empty()).then(|| Chosen::new(Work::Deliver(new)))
     }
 
@@ -207,23 +207,27 @@ impl Dispatcher {
         batch
     }
 
-    /// The next events of the log that the subscription wants.
-    fn new_events(&mut self, limit: BatchLimit, scan: &mut usize) -> Vec<Delivery> {
-        let mut batch: Vec<Delivery> = Vec::new();
-        let mut bytes = 0;
-        while batch.len() < limit.events && *scan > 0 {
+    /// The next events of the log that the subscription wants, if there are enough of them or they have waited long enough.
+    fn new_events(&mut self, limit: BatchLimit, now: Instant, scan: &mut usize) -> Vec<Delivery> {
+        let mut gathering = std::mem::take(&mut self.gathering);
+        let mut is_full = false;
+        while gathering.has_room_for_one(limit) && *scan > 0 {
             self.skip_settled();
-            let room = if batch.is_empty() { usize::MAX } else { limit.bytes - bytes };
-            match self.next_record(room) {
-                None | Some(Verdict::Stay) => break,
-                Some(Verdict::Passed) => {}
-                Some(Verdict::Deliver(delivery)) => {
-                    bytes = limit.bytes.min(bytes + delivery.event.encoded().len());
-                    batch.push(delivery);
+            match self.next_record(gathering.room_bytes(limit)) {
+                None => break,
+                Some(Verdict::Stay) => {
+                    is_full = true;
+                    break;
                 }
+                Some(Verdict::Passed) => {}
+                Some(Verdict::Deliver(delivery)) => gathering.push(delivery),
             }
             *scan -= 1;
         }
+        is_full |= !gathering.has_room_for_one(limit);
+        let goes = gathering.is_due(now, self.batch_wait) || is_full;
+        let batch = if goes { gathering.take(limit) } else { Vec::new() };
+        self.gathering = gathering;
         batch
     }
 
@@ -298,15 +302,17 @@ impl Dispatcher {
         };
         // One that is due already waits for a call to end.
         let replay = self.replays.iter_mut().filter_map(|replay| replay.next_at(now)).min();
-        due.filter(|due| *due > now)
-            .into_iter()
+        due.into_iter()
+            .chain(self.gathering.due())
+            .filter(|due| *due > now)
             .chain(replay)
             .min()
             .map_or(Blocked::UntilSomethingEnds, Blocked::Until)
     }
 
-    /// While nothing may start, nothing of the log is held; but it is looked at once, to tell how far behind we are.
+    /// While nothing may start, nothing of the log is held, and a batch that waits only by its places; but it is looked at once, to tell how far behind we are.
     fn hold_no_memory(&mut self) {
+        self.ready.extend(self.gathering.give_up());
         if !self.reader.knows_a_time() && self.read_again_at.is_none() {
             self.starved = matches!(self.reader.peek(), Next::Reading | Next::AtEnd);
         }

@@ -13,11 +13,13 @@
 //! Invariants:
 //! - An offset is settled in `progress` only when it was delivered or filtered out, or when its retry or dead letter is
 //!   among the changes that the next checkpoint saves with that progress.
-//! - An event on its way is in exactly one of: a call in flight, `ready`, the key gate, or the retry schedule.
+//! - An event on its way is in exactly one of: a call in flight, the batch that gathers, `ready`, the key gate, or the retry
+//!   schedule.
 //! - What is not settled when the task ends is delivered again after the next start.
 
 mod command;
 mod dispatch;
+mod gathering;
 mod replay;
 mod settle;
 
@@ -57,6 +59,7 @@ pub(crate) use command::{Command, Done};
 
 use command::Answers;
 use dispatch::Blocked;
+use gathering::Gathering;
 use replay::Replay;
 
 /// The least number of events that may wait for their key.
@@ -103,6 +106,8 @@ pub(crate) struct Dispatcher {
     sink: Arc<dyn Sink>,
     tracer: DeliveryTracer,
     limit: BatchLimit,
+    /// How long a batch that is not full waits for more.
+    batch_wait: Duration,
     most_calls: usize,
     clock: Clock,
     random: StdRng,
@@ -114,8 +119,9 @@ pub(crate) struct Dispatcher {
     settled_before_start: u64,
     retries: RetrySchedule,
     retry_calls: usize,
-    /// Events whose key has become free.
+    /// Events whose key has become free, or whose batch was given up.
     ready: VecDeque<Place>,
+    gathering: Gathering,
     gate: Option<KeyGate>,
     breaker: Breaker,
     rate: Option<RateLimit>,
@@ -156,6 +162,7 @@ impl Dispatcher {
         let checkpointer = Checkpointer::new(Arc::clone(&store), id, interval, &position.progress, needed);
         let mut dispatcher = Self {
             limit: batch_limit(&spec, &*sink),
+            batch_wait: batch_wait(&spec, &*sink),
             most_calls,
             clock: Clock::start(),
             random: options
@@ -168,9 +175,10 @@ impl Dispatcher {
             retries: RetrySchedule::default(),
             retry_calls: 0,
             ready: VecDeque::new(),
+            gathering: Gathering::default(),
             gate,
             breaker: Breaker::new(spec.breaker.clone(), most_calls),
-            rate: spec.max_events_per_second.map(|rate| RateLimit::new(rate, now)),
+            rate: spec.rate().map(|rate| RateLimit::new(rate, now)),
             in_flight: FuturesUnordered::new(),
             checkpointer,
             halt: halt_of(lifecycle),
@@ -449,6 +457,10 @@ fn batch_limit(spec: &Subscription, sink: &dyn Sink) -> BatchLimit {
     let one_by_one = spec.order == Order::Strict && !sink.keeps_order_within_batch();
     let events = if one_by_one { 1 } else { own.events.min(events).max(1) };
     BatchLimit { events, bytes: own.bytes.min(bytes) }
+}
+
+fn batch_wait(spec: &Subscription, sink: &dyn Sink) -> Duration {
+    spec.batch.max_age_ms.map_or_else(|| sink.batch_wait(), |wait| Duration::from_millis(wait.into()))
 }
 
 async fn sleep_until(instant: Option<Instant>) {

@@ -19,7 +19,8 @@ use eventrelay_event::{Purpose, StoredEvent};
 use eventrelay_log::ReadError;
 use eventrelay_sinks::{BatchLimit, BoxFuture, Delivery};
 use eventrelay_state::{
-    DeadLetter, ReplayId, ReplayKind, ReplayProgress, ReplayRecord, ReplayState, StateError, SubscriptionId,
+    DeadLetter, Rate, ReplayId, ReplayKind, ReplayProgress, ReplayRecord, ReplayState, StateError,
+    SubscriptionId,
 };
 use tokio::time::Instant;
 
@@ -101,7 +102,8 @@ impl Replay {
                 end: None,
             }),
         };
-        let rate = record.request.max_events_per_second.map(|rate| RateLimit::new(rate, now));
+        let rate = record.request.max_events_per_second.map(Rate::per_second);
+        let rate = rate.map(|rate| RateLimit::new(rate, now));
         Self { record, source, position, open: BTreeSet::new(), rate, starved: false, again_at: None }
     }
 

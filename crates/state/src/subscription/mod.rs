@@ -17,7 +17,7 @@ use eventrelay_event::Tenant;
 use eventrelay_event::filter::Filter;
 use serde::{Deserialize, Serialize};
 
-pub use policy::{BatchSettings, BreakerSettings, RetryPolicy};
+pub use policy::{BatchSettings, BreakerSettings, Rate, RetryPolicy};
 pub use start::Start;
 
 /// A durable interest in events: which, from where on, how, and to which target.
@@ -53,6 +53,9 @@ pub struct Subscription {
     /// The most events a second, retries included. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_events_per_second: Option<NonZeroU32>,
+    /// The same with a period of its own, for less than one a second: not both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<Rate>,
     /// Through what it delivers.
     pub sink: SinkSpec,
 }
@@ -74,7 +77,7 @@ pub enum Order {
 /// The sink's kind, and beside it the settings of that kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SinkSpec {
-    /// Which sink: `webhook`, `file`, `stdout`.
+    /// Which sink: `webhook`, `kafka`, `postgres`, …
     pub kind: String,
     /// The kind's own settings, which that sink checks.
     #[serde(flatten)]
@@ -111,8 +114,21 @@ impl Subscription {
         if self.max_in_flight.get() > Self::MAX_IN_FLIGHT_LIMIT {
             return Err(self.invalid("max_in_flight", "must be at most 4096"));
         }
+        if self.max_events_per_second.is_some() && self.rate_limit.is_some() {
+            return Err(self.invalid("rate_limit", "and max_events_per_second say the same: set one of them"));
+        }
+        if self.rate_limit.is_some_and(|rate| rate.period_ms.get() > Rate::PERIOD_LIMIT_MS) {
+            return Err(self.invalid("rate_limit.period_ms", "must be at most 86400000 (a day)"));
+        }
+        self.batch.validate().map_err(|(field, why)| self.invalid(field, why))?;
         self.retry.validate().map_err(|(field, why)| self.invalid(field, why))?;
         self.breaker.validate().map_err(|(field, why)| self.invalid(field, why))
+    }
+
+    /// How many events may be delivered in what time, retries included; none where there is no limit.
+    #[must_use]
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate_limit.or(self.max_events_per_second.map(Rate::per_second))
     }
 
     fn invalid(&self, field: &'static str, why: &'static str) -> InvalidSubscription {

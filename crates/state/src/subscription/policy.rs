@@ -15,6 +15,51 @@ pub struct BatchSettings {
     /// The most bytes of stored events in a call; one event is always taken. Default: the sink's own limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<NonZeroU32>,
+    /// How long the first event of a call that is not full waits for more, in milliseconds; 0 is not at all. At most
+    /// 3,600,000. Default: the sink's own, which is 0 for all but object storage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age_ms: Option<u32>,
+}
+
+impl BatchSettings {
+    pub(super) fn validate(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.max_age_ms.is_some_and(|age| age > 3_600_000) {
+            return Err(("batch.max_age_ms", "must be at most 3600000 (an hour)"));
+        }
+        Ok(())
+    }
+}
+
+/// So many events in so much time, evenly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// How many.
+    pub events: NonZeroU32,
+    /// In how many milliseconds. Default 1,000; at most a day.
+    #[serde(default = "Rate::second")]
+    pub period_ms: NonZeroU32,
+}
+
+impl Rate {
+    /// The longest period.
+    pub(super) const PERIOD_LIMIT_MS: u32 = 86_400_000;
+
+    /// So many events a second.
+    #[must_use]
+    pub fn per_second(events: NonZeroU32) -> Self {
+        Self { events, period_ms: Self::second() }
+    }
+
+    /// How many events that is a second.
+    #[must_use]
+    pub fn events_per_second(self) -> f64 {
+        f64::from(self.events.get()) * 1000.0 / f64::from(self.period_ms.get())
+    }
+
+    fn second() -> NonZeroU32 {
+        const { NonZeroU32::new(1000).unwrap() }
+    }
 }
 
 /// When a failed delivery is tried again: after a time drawn evenly from

@@ -2,7 +2,9 @@
 
 mod breaking;
 mod failing;
+mod gathering;
 mod ordering;
+mod outages;
 mod replaying;
 mod running;
 

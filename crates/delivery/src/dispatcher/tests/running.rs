@@ -171,6 +171,23 @@ async fn a_rate_is_kept_from_the_first_second_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rate_of_one_a_minute_delivers_one_now_and_lets_the_others_wait_unspent() {
+    let changes = json!({ "rate_limit": { "events": 1, "period_ms": 60_000 } });
+    let world = World::new(spec(changes), 10, |_| Step::Deliver);
+    world.log.append_many(5, &[]);
+    let running = world.start();
+    pass(Duration::from_secs(59)).await;
+    assert_eq!(world.sink.seen().len(), 1, "exactly one now");
+    assert_eq!(running.stats.cursor.load(std::sync::atomic::Ordering::Relaxed), 1, "four wait in the log");
+    for delivered in 2..=5 {
+        pass(Duration::from_secs(60)).await;
+        assert_eq!(world.sink.seen().len(), delivered);
+    }
+    assert!(world.sink.seen().iter().all(|seen| seen.attempt == 1 && seen.batch == 1));
+    running.crash().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_state_disk_holds_the_cursor_and_loses_nothing() {
     let world = World::new(spec(json!({})), 1, |delivery| match delivery.event.offset() % 10 {
         3 => Step::Reject,
