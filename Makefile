@@ -7,7 +7,7 @@ SHELL := bash
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run build test test-rust test-long fuzz test-doc test-reference bench bench-parts lint fmt
+.PHONY: help run build services test test-rust test-long fuzz test-doc test-reference bench bench-parts lint fmt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,9 +20,16 @@ build: ## Build the release binary: target/release/eventrelay
 
 test: test-rust test-doc test-reference ## All tests
 
+services: ## Install the real components that sinks are tested against (Debian, PyPI, crates.io); what is there already is kept
+	scripts/services install
+
 test-rust: ## Unit, property and end-to-end tests. The kill -9 loops run longer with EVENTRELAY_CRASH_ROUNDS=1000
 	@command -v cargo-nextest >/dev/null || $(CARGO) install cargo-nextest --locked
-	$(CARGO) nextest run --locked --workspace
+	@scripts/services install || [ "$${EVENTRELAY_SERVICES_REQUIRED:-}" != 1 ]
+	@mkdir -p target && rm -f target/skipped-tests
+	EVENTRELAY_SKIPPED_TESTS="$(CURDIR)/target/skipped-tests" $(CARGO) nextest run --locked --workspace
+	@if [ -s target/skipped-tests ]; then echo "$$(wc -l <target/skipped-tests) tests skipped:"; sort target/skipped-tests; \
+		else echo 'no tests skipped'; fi
 
 test-long: ## Every bit and every crash that the short tests sample, and 1,000 rounds of each kill -9 loop (an hour or so)
 	EVENTRELAY_LONG_TESTS=1 EVENTRELAY_CRASH_ROUNDS=1000 $(CARGO) nextest run --locked --workspace --profile long \

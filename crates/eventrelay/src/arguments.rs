@@ -293,6 +293,10 @@ pub(crate) struct CheckArguments {
     /// The configuration file [default: ./eventrelay.toml when there is one]
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Look at the target of each subscription too: whether it can be reached, lets us in and has what deliveries need.
+    /// Delivers nothing
+    #[arg(long)]
+    pub(crate) targets: bool,
 }
 
 #[derive(Debug, Args)]

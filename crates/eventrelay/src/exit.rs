@@ -17,7 +17,7 @@ Exit codes:
   2    the command line or the configuration is not valid
   3    another process has the data directory
   4    damage found in the log or the delivery state
-  5    the server cannot be reached
+  5    the server, or a subscription's target, cannot be reached
   6    the server refused
   7    the outcome is unknown: an event may or may not have been accepted
   8    the listen address cannot be bound

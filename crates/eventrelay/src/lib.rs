@@ -24,4 +24,4 @@ pub use config::{
     LogFormat, LogRotation, LogSync, LogWriteMode, Logging, LoggingOverrides, Overrides, Problem, Publish,
     Sources, TcpOverrides,
 };
-pub use relay::{Addresses, Drained, Relay, StartError, StartOptions};
+pub use relay::{Addresses, Drained, Relay, StartError, StartOptions, TargetCheck, check_targets};

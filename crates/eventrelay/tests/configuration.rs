@@ -183,3 +183,32 @@ fn the_standard_variables_of_tracing_are_weaker_than_the_file() {
     let overridden = check_with_environment(directory.path(), name, "collector:4317");
     assert_eq!(overridden.status.code(), Some(0), "{overridden:?}");
 }
+
+#[test]
+fn targets_are_looked_at_when_that_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    // A port that was free a moment ago, and a folder that can be written.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let file = "[[subscriptions]]\nname = 'archive'\nsink = { kind = 'file', directory = 'archive' }\n";
+    let nats = format!(
+        "[egress]\nallow_private_addresses = true\n[[subscriptions]]\nname = 'orders'\n\
+         sink = {{ kind = 'nats', servers = ['nats://127.0.0.1:{port}'], subject = 'orders' }}\n"
+    );
+    fs::write(directory.path().join("good.toml"), file).unwrap();
+    fs::write(directory.path().join("bad.toml"), format!("{nats}{file}")).unwrap();
+
+    let good = run(directory.path(), ["config", "check", "--targets", "good.toml"]);
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    assert!(stdout(&good).contains("archive (tenant default, file, at_least_once): ready"), "{good:?}");
+
+    assert_eq!(run(directory.path(), ["config", "check", "bad.toml"]).status.code(), Some(0));
+    let bad = run(directory.path(), ["config", "check", "--targets", "bad.toml"]);
+    assert_eq!(bad.status.code(), Some(5), "{bad:?}");
+    let said = stdout(&bad);
+    assert!(
+        said.contains("orders (tenant default, nats, at_least_once): the target cannot be reached"),
+        "{said}"
+    );
+    assert!(said.contains("archive (tenant default, file, at_least_once): ready"), "{said}");
+    assert!(stderr(&bad).contains("1 of 2 targets are not ready"), "{bad:?}");
+}

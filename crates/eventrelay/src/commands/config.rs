@@ -1,9 +1,10 @@
 //! `eventrelay config check` and `eventrelay config default`.
 
-use eventrelay::{Config, Sources};
+use eventrelay::{Config, Sources, TargetCheck};
 
+use super::block_on;
 use crate::arguments::CheckArguments;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::stdout;
 
 /// Reads what `serve` would read, and says what is wrong with it, or that nothing is.
@@ -22,7 +23,26 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<(), Failure> {
         "The configuration is valid: data in {}, HTTP on {}{tcp}, {subscriptions}.",
         config.data_directory.display(),
         config.http.listen
-    ))
+    ))?;
+    if arguments.targets { check_targets(config) } else { Ok(()) }
+}
+
+/// A line for each subscription, and a failure when a target would not do.
+fn check_targets(config: Config) -> Result<(), Failure> {
+    let checks = block_on(async { Ok(eventrelay::check_targets(config).await?) })?;
+    for TargetCheck { subscription, tenant, kind, guarantee, result } in &checks {
+        let found = match result {
+            Ok(()) => "ready".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        stdout::answer(&format!("{subscription} (tenant {tenant}, {kind}, {guarantee}): {found}"))?;
+    }
+    match checks.iter().filter(|check| check.result.is_err()).count() {
+        0 => Ok(()),
+        count => {
+            Err(Failure::new(Exit::Unreachable, format!("{count} of {} targets are not ready", checks.len())))
+        }
+    }
 }
 
 /// Prints the file to start from.

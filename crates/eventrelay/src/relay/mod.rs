@@ -14,6 +14,7 @@ mod front_doors;
 mod health;
 pub(crate) mod settings;
 mod stores;
+mod target_checks;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,9 +34,11 @@ use crate::Config;
 use front_doors::{FrontDoorMetrics, FrontDoors, Parts};
 use health::EngineHealth;
 use stores::Stores;
+use target_checks::StartChecks;
 
 pub use error::StartError;
 pub use front_doors::Addresses;
+pub use target_checks::{TargetCheck, check_targets};
 
 /// What a start is told beside the configuration.
 #[derive(Debug, Default)]
@@ -55,6 +58,7 @@ pub struct Relay {
     publisher: Arc<Publisher>,
     api_keys: Arc<ApiKeys>,
     front_doors: FrontDoors,
+    target_checks: StartChecks,
     /// None where no traces are exported.
     exporter: Option<Exporter>,
     shutdown_timeout: Duration,
@@ -90,9 +94,18 @@ impl Relay {
         let stores = Stores::open(&config, options.create_missing_state).await?;
         let started = start_on(&stores, &config, options.registry).await;
         match started {
-            Ok(Started { engine, publisher, api_keys, front_doors, exporter }) => {
+            Ok(Started { engine, publisher, api_keys, front_doors, target_checks, exporter }) => {
                 let shutdown_timeout = Duration::from_millis(config.delivery.shutdown_timeout_ms);
-                Ok(Self { stores, engine, publisher, api_keys, front_doors, exporter, shutdown_timeout })
+                Ok(Self {
+                    stores,
+                    engine,
+                    publisher,
+                    api_keys,
+                    front_doors,
+                    target_checks,
+                    exporter,
+                    shutdown_timeout,
+                })
             }
             Err(error) => {
                 stores.close().await;
@@ -128,7 +141,9 @@ impl Relay {
     /// Takes no more connections, finishes the requests and then the deliveries that are in flight, each within its
     /// timeout, closes the state and the log, and sends the traces that wait.
     pub async fn shutdown(self) -> Drained {
-        let Self { stores, engine, api_keys, front_doors, exporter, shutdown_timeout, .. } = self;
+        let Self { stores, engine, api_keys, front_doors, target_checks, exporter, shutdown_timeout, .. } =
+            self;
+        target_checks.shutdown().await;
         let shut = front_doors.shut().await;
         let mut drained = Drained {
             cut_off_connections: shut.cut_off_connections,
@@ -155,6 +170,7 @@ struct Started {
     publisher: Arc<Publisher>,
     api_keys: Arc<ApiKeys>,
     front_doors: FrontDoors,
+    target_checks: StartChecks,
     exporter: Option<Exporter>,
 }
 
@@ -170,6 +186,7 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
     let checkpoint_interval = Duration::from_millis(config.delivery.checkpoint_interval_ms);
     let engine_options =
         EngineOptions { checkpoint_interval, spans: spans.clone(), ..EngineOptions::default() };
+    let target_checks = target_checks::of(&with_sinks);
     let engine = Engine::start(log.clone(), stores.state.clone(), with_sinks, engine_options).await?;
     let engine = Arc::new(engine);
 
@@ -192,7 +209,10 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
         registry: Arc::new(registry),
     };
     match open_front_doors(config, parts, front_door_metrics).await {
-        Ok(front_doors) => Ok(Started { engine, publisher, api_keys, front_doors, exporter }),
+        Ok(front_doors) => {
+            let target_checks = StartChecks::begin(target_checks);
+            Ok(Started { engine, publisher, api_keys, front_doors, target_checks, exporter })
+        }
         Err(error) => {
             engine.shutdown(Duration::from_millis(config.delivery.shutdown_timeout_ms)).await;
             Err(error)

@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "each sink's tests use a part")]
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ impl Component {
         if !is_available(name) {
             let required = std::env::var_os("EVENTRELAY_SERVICES_REQUIRED").is_some_and(|it| it == "1");
             assert!(!required, "{name} is not installed: scripts/services install {name}");
-            println!("SKIPPED: {name} is not installed: scripts/services install {name}");
+            skip(name);
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -145,6 +146,17 @@ fn descendants(process: i32) -> Vec<i32> {
 
 fn is_available(name: &str) -> bool {
     services(&["available", name]).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+}
+
+/// Says that a test of this component is skipped, and adds it to the ones that `make test` counts.
+fn skip(name: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let line = format!("{test}: {name} is not installed: scripts/services install {name}\n");
+    print!("SKIPPED {line}");
+    if let Some(list) = std::env::var_os("EVENTRELAY_SKIPPED_TESTS") {
+        let mut list = std::fs::File::options().create(true).append(true).open(list).unwrap();
+        list.write_all(line.as_bytes()).unwrap();
+    }
 }
 
 /// `scripts/services` with these arguments.

@@ -32,7 +32,7 @@ async fn outage(order: &str, way: Step, away: Duration) {
     pass(away).await;
     assert!(!running.task.is_finished(), "no worker ends");
     let tries = world.sink.seen().len() - 500;
-    let seconds = away.as_secs() as usize;
+    let seconds = usize::try_from(away.as_secs()).unwrap();
     assert!(tries <= 200 + seconds * 8, "none spins: {tries} tries in {away:?}");
     assert!(running.stats.in_flight_calls.load(Ordering::Relaxed) <= 8, "never over its limit");
 
