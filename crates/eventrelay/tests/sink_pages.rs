@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use components::Component;
+use components::{Component, services_folder};
 use harness::poll::within;
 use harness::receiver::{Receiver, Reply};
 use harness::{DEADLINE, RelayProcess, http};
@@ -118,16 +118,8 @@ fn rabbitmq() {
 #[test]
 fn kafka() {
     let Some(component) = Component::start("kafka") else { return };
-    let cache = std::env::var_os("EVENTRELAY_SERVICES").map_or_else(
-        || {
-            let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-            let cache = cache.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"));
-            cache.join("eventrelay/services")
-        },
-        PathBuf::from,
-    );
     let broker = format!("tcp://{}", component.address());
-    let created = Command::new(cache.join("tansu/bin/tansu"))
+    let created = Command::new(services_folder().join("tansu/bin/tansu"))
         .args(["topic", "create", "orders", "--broker", &broker])
         .output()
         .unwrap();

@@ -13,6 +13,8 @@
 
 mod backlog;
 mod batches;
+#[path = "../../../sinks/tests/components/mod.rs"]
+mod components;
 mod delivery;
 mod grpc;
 mod http;
@@ -25,7 +27,9 @@ mod opening;
 mod prepared;
 mod receiver;
 mod server;
+mod sinks;
 mod table;
+mod tail;
 mod tcp;
 
 use std::path::{Path, PathBuf};
@@ -38,7 +42,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Measure = fn(&Path, &mut Table);
 
-const MEASURES: [(&str, Measure); 11] = [
+const MEASURES: [(&str, Measure); 13] = [
     ("lone-publisher", in_process::lone_publisher),
     ("in-process", in_process::throughput),
     ("keys", keys::ten_million),
@@ -48,6 +52,8 @@ const MEASURES: [(&str, Measure); 11] = [
     ("grpc", grpc::streams),
     ("known-keys", known_keys::at_the_front_doors),
     ("delivery", delivery::accepted_and_delivered),
+    ("tail", tail::a_hundred_subscriptions),
+    ("sinks", sinks::backlogs),
     ("opening", opening::ten_gibibytes),
     ("memory", backlog::idle_and_behind_a_dead_webhook),
 ];

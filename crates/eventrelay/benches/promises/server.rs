@@ -65,13 +65,25 @@ impl Server {
 
     /// How many events are safe.
     pub(crate) fn durable_offset(&self) -> u64 {
+        let health: serde_json::Value = serde_json::from_str(&self.get("/health")).expect("JSON");
+        health["components"]["log"]["durable_offset"].as_u64().expect("an offset")
+    }
+
+    /// How many safe events are not settled for a subscription.
+    pub(crate) fn lag(&self, subscription: &str) -> u64 {
+        let name = format!("subscription=\"{subscription}\"");
+        let page = self.get("/metrics");
+        let mut lines = page.lines().filter(|line| line.starts_with("eventrelay_subscription_lag_events"));
+        let line = lines.find(|line| line.contains(&name)).expect("its lag");
+        line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+    }
+
+    fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.address).expect("connected");
-        stream.write_all(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("sent");
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
-        let health: serde_json::Value = serde_json::from_str(body).expect("JSON");
-        health["components"]["log"]["durable_offset"].as_u64().expect("an offset")
+        answer.split_once("\r\n\r\n").expect("a body").1.to_owned()
     }
 
     /// Checks that what was acknowledged is stored, each once.

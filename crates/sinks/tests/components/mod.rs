@@ -148,6 +148,15 @@ fn is_available(name: &str) -> bool {
     services(&["available", name]).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
 }
 
+/// Where `scripts/services` keeps what it has installed.
+pub(crate) fn services_folder() -> PathBuf {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    variable("EVENTRELAY_SERVICES").unwrap_or_else(|| {
+        let cache = variable("XDG_CACHE_HOME").unwrap_or_else(|| variable("HOME").unwrap().join(".cache"));
+        cache.join("eventrelay/services")
+    })
+}
+
 /// Says that a test of this component is skipped, and adds it to the ones that `make test` counts.
 fn skip(name: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
