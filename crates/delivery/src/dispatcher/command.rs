@@ -6,6 +6,7 @@ use eventrelay_state::{Progress, ReplayId, ReplayRecord, ReplayState};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::pull::PullCommand;
 use super::replay::Replay;
 use super::{Dispatcher, WAITING_FOR_KEY_LIMIT};
 use crate::key_gate::KeyGate;
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Replay(Box<ReplayRecord>),
     /// End a replay.
     CancelReplay { id: ReplayId, done: Done },
+    /// What consumers of a pull subscription ask.
+    Consume(PullCommand),
 }
 
 /// Commands that are done and not yet durable.
@@ -53,6 +56,7 @@ impl Answers {
 impl Dispatcher {
     pub(super) fn obey(&mut self, command: Command) {
         match command {
+            Command::Consume(command) => self.consume(command),
             // Of two seeks that wait, the later one counts.
             Command::Seek { offset, done } => self.seek = Some((offset, done)),
             Command::Replay(record) => {
@@ -75,6 +79,7 @@ impl Dispatcher {
             return;
         }
         let Some((offset, done)) = self.seek.take() else { return };
+        let of_replays = self.revoke_leases();
         tracing::info!(
             subscription = self.spec.name,
             from = self.progress.cursor(),
@@ -94,6 +99,7 @@ impl Dispatcher {
         self.settled += 1;
         self.reader.restart_at(offset);
         (self.read_again_at, self.starved) = (None, false);
+        self.schedule_again(of_replays, Instant::now());
         self.answers.waiting.push(done);
     }
 }

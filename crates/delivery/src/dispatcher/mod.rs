@@ -13,11 +13,13 @@
 //! Invariants:
 //! - An offset is settled in `progress` only when it was delivered or filtered out, or when its retry or dead letter is
 //!   among the changes that the next checkpoint saves with that progress.
-//! - An event on its way is in exactly one of: a call in flight, `ready`, the key gate, or the retry schedule.
+//! - An event on its way is in exactly one of: a call in flight, a lease, `ready`, the key gate, or the retry schedule.
+//! - A pull subscription has consumers where others have a sink (see [`pull`]); all the rest is the same.
 //! - What is not settled when the task ends is delivered again after the next start.
 
 mod command;
 mod dispatch;
+mod pull;
 mod replay;
 mod settle;
 
@@ -46,6 +48,7 @@ use crate::checkpointer::{Checkpointer, Saved};
 use crate::clock::Clock;
 use crate::event_log::EventLog;
 use crate::key_gate::{Admission, KeyGate, Place};
+use crate::metrics::LeaseMetrics;
 use crate::options::EngineOptions;
 use crate::rate_limit::RateLimit;
 use crate::reader::Reader;
@@ -54,9 +57,11 @@ use crate::status::{RunState, SubscriptionStats};
 use crate::store::Store;
 
 pub(crate) use command::{Command, Done};
+pub(crate) use pull::{Ending, Failing, PullCommand};
 
 use command::Answers;
 use dispatch::Blocked;
+use pull::{PULL_LIMIT, PullSide};
 use replay::Replay;
 
 /// The least number of events that may wait for their key.
@@ -87,7 +92,7 @@ pub(crate) struct Ended {
 pub(crate) struct Parts {
     pub(crate) record: SubscriptionRecord,
     pub(crate) position: Position,
-    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) target: Target,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stats: Arc<SubscriptionStats>,
@@ -98,9 +103,38 @@ pub(crate) struct Parts {
     pub(crate) options: EngineOptions,
 }
 
+/// Where events go.
+pub(crate) enum Target {
+    Sink(Arc<dyn Sink>),
+    /// To whoever pulls.
+    Consumers(PullSide),
+}
+
+impl Target {
+    /// Consumers that pull.
+    pub(crate) fn consumers(metrics: LeaseMetrics) -> Self {
+        Self::Consumers(PullSide::new(rand::random(), metrics))
+    }
+
+    /// The name of the sink's kind, or `pull`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Sink(sink) => sink.kind(),
+            Self::Consumers(_) => "pull",
+        }
+    }
+
+    fn batch_limit(&self) -> BatchLimit {
+        match self {
+            Self::Sink(sink) => sink.batch_limit(),
+            Self::Consumers(_) => PULL_LIMIT,
+        }
+    }
+}
+
 pub(crate) struct Dispatcher {
     spec: Subscription,
-    sink: Arc<dyn Sink>,
+    target: Target,
     tracer: DeliveryTracer,
     limit: BatchLimit,
     most_calls: usize,
@@ -140,7 +174,7 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { record, position, sink, log, store, stats, directives, commands, replays, options } =
+        let Parts { record, position, target, log, store, stats, directives, commands, replays, options } =
             parts;
         let SubscriptionRecord { id, spec, lifecycle, .. } = record;
         let now = Instant::now();
@@ -152,10 +186,10 @@ impl Dispatcher {
         let needed = needed_offset(&position, &replays);
         let replays = replays.into_iter().map(|record| Replay::new(record, &log, &store, now)).collect();
         let interval = options.checkpoint_interval;
-        let tracer = options.spans.deliveries(&spec.tenant, &spec.name, sink.kind());
+        let tracer = options.spans.deliveries(&spec.tenant, &spec.name, target.kind());
         let checkpointer = Checkpointer::new(Arc::clone(&store), id, interval, &position.progress, needed);
         let mut dispatcher = Self {
-            limit: batch_limit(&spec, sink.batch_limit()),
+            limit: batch_limit(&spec, target.batch_limit()),
             most_calls,
             clock: Clock::start(),
             random: options
@@ -177,7 +211,7 @@ impl Dispatcher {
             read_again_at: None,
             starved: false,
             spec,
-            sink,
+            target,
             tracer,
             stats,
             resumptions,
@@ -206,16 +240,18 @@ impl Dispatcher {
             self.follow(directive);
             self.seek_if_idle();
             let now = Instant::now();
+            self.expire_leases(now);
             let blocked = self.start_calls(now);
+            self.dismiss_overdue_pulls(blocked, now);
             self.begin_checkpoint_if_due(now);
             self.publish();
-            self.wait(blocked).await;
+            self.wait(blocked, now).await;
         }
     }
 
     /// Waits for whatever comes first, and deals with it.
-    async fn wait(&mut self, blocked: Blocked) {
-        let wake = self.next_wake(blocked);
+    async fn wait(&mut self, blocked: Blocked, now: Instant) {
+        let wake = self.next_wake(blocked, now);
         tokio::select! {
             biased;
             changed = self.directives.changed() => {
@@ -240,8 +276,10 @@ impl Dispatcher {
         }
     }
 
-    /// Finishes what is in flight until the deadline, saves what is settled, and closes the sink.
+    /// Finishes what is in flight until the deadline, saves what is settled, and closes the sink. Leases end: nobody can be
+    /// waited for, and nobody is there any more to take an ack.
     async fn stop(mut self, stop_by: Instant) -> Ended {
+        self.end_leases();
         while !self.in_flight.is_empty() {
             tokio::select! {
                 biased;
@@ -254,7 +292,9 @@ impl Dispatcher {
         self.in_flight.clear();
         let saved = self.save_all().await;
         self.publish();
-        if tokio::time::timeout_at(stop_by + Duration::from_secs(1), self.sink.close()).await.is_err() {
+        if let Target::Sink(sink) = &self.target
+            && tokio::time::timeout_at(stop_by + Duration::from_secs(1), sink.close()).await.is_err()
+        {
             tracing::warn!(subscription = self.spec.name, "the sink did not close in time");
         }
         self.stats.set_run_state(RunState::Stopped);
@@ -400,13 +440,17 @@ impl Dispatcher {
         }
     }
 
-    fn next_wake(&self, blocked: Blocked) -> Option<Instant> {
+    fn next_wake(&self, blocked: Blocked, now: Instant) -> Option<Instant> {
         let work = match blocked {
             Blocked::Until(instant) => Some(instant),
             Blocked::MoreToScan | Blocked::UntilSomethingEnds => None,
         };
         let checkpoint = self.checkpointer.due(&self.progress, self.settled);
-        [work, checkpoint, self.read_again_at].into_iter().flatten().min()
+        let (expiry, overdue) = match &self.target {
+            Target::Sink(_) => (None, None),
+            Target::Consumers(side) => (side.leases.next_expiry(), side.pulls.next_deadline(now)),
+        };
+        [work, checkpoint, self.read_again_at, expiry, overdue].into_iter().flatten().min()
     }
 
     /// Shows the outside how things stand.
@@ -420,6 +464,9 @@ impl Dispatcher {
         stats.retrying.store(self.retries.len() as u64, Ordering::Relaxed);
         let waiting = self.gate.as_ref().map_or(0, KeyGate::waiting) + self.ready.len();
         stats.waiting_for_key.store(waiting as u64, Ordering::Relaxed);
+        if let Target::Consumers(side) = &self.target {
+            stats.leased_events.store(side.leases.len() as u64, Ordering::Relaxed);
+        }
         stats.set_breaker(self.breaker.state());
     }
 }

@@ -152,7 +152,7 @@ fn subscriptions(config: &Config, problems: &mut Problems) {
         if let Err(error) = subscription.validate() {
             refuse(problems, "subscriptions", error.to_string());
         }
-        if let Err(error) = settings::build_sink(subscription, &environment) {
+        if let Err(error) = settings::build_target(subscription, &environment) {
             refuse(problems, "subscriptions", format!("`{}`: {error}", subscription.name));
         }
         if !names.insert((&subscription.tenant, &subscription.name)) {

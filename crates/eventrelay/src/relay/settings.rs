@@ -1,13 +1,13 @@
 //! From the configuration's words to those of each part.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use eventrelay_delivery::Target;
 use eventrelay_event::{EventLimits, json};
 use eventrelay_ingest::PublishLimits;
 use eventrelay_log::{Options, Retention, SyncMode};
 use eventrelay_sinks::egress::AddressPolicy;
-use eventrelay_sinks::{Environment, Sink, SinkError};
+use eventrelay_sinks::{Environment, SinkError};
 use eventrelay_state::Subscription;
 use serde_json::Value;
 
@@ -66,11 +66,12 @@ pub(crate) fn sink_environment(config: &Config) -> Environment {
     }
 }
 
-/// Makes the sink that a subscription names. Blocking: it reads the files that its settings name.
-pub(crate) fn build_sink(
+/// Makes the sink that a subscription names, if it does. Blocking: it reads the files that its settings name.
+pub(crate) fn build_target(
     subscription: &Subscription,
     environment: &Environment,
-) -> Result<Arc<dyn Sink>, SinkError> {
-    let settings = Value::Object(subscription.sink.settings.clone());
-    eventrelay_sinks::build(&subscription.sink.kind, &settings, environment)
+) -> Result<Target, SinkError> {
+    let Some(sink) = &subscription.sink else { return Ok(Target::Pull) };
+    let settings = Value::Object(sink.settings.clone());
+    eventrelay_sinks::build(&sink.kind, &settings, environment).map(Target::Push)
 }
