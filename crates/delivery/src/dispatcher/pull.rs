@@ -360,9 +360,14 @@ impl Dispatcher {
         of_replays
     }
 
-    /// Has events of replays delivered after a seek, which has set everything else aside.
+    /// Has events of replays delivered after a seek, which has set everything else aside. Those that the cursor has yet to
+    /// come to are its own now.
     pub(super) fn schedule_again(&mut self, of_replays: Vec<Lease>, now: Instant) {
         for lease in of_replays {
+            if lease.delivery.event.offset() >= self.progress.cursor() {
+                self.replay_settled(lease.replay, std::slice::from_ref(&lease.delivery));
+                continue;
+            }
             let event = &lease.delivery.event;
             if let (Some(gate), Some(key)) = (&mut self.gate, event.key()) {
                 let place = Place { offset: event.offset(), bytes: event.encoded().len() };

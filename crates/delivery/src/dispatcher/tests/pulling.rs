@@ -3,6 +3,7 @@
 use eventrelay_event::Purpose;
 
 use super::*;
+use crate::model::Durable;
 use crate::pull::{LeaseChange, LeaseResult, LeasedEvent, PullError, PullRequest};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -101,8 +102,8 @@ async fn a_lease_that_runs_out_goes_to_the_next_and_its_ack_is_refused() {
     }
     assert_eq!(running.nack(&slow, None, "late").await, [LeaseResult::Expired; 2]);
     assert_eq!(running.ack(&again).await, [LeaseResult::Acked; 2], "the stale ones changed nothing");
-    world.until_durable_cursor(2).await;
-    assert!(world.store.durable().retrying.is_empty());
+    let is_settled = |durable: Durable| durable.progress.cursor() == 2 && durable.retrying.is_empty();
+    world.until("both are settled", || is_settled(world.store.durable())).await;
     running.crash().await;
 }
 
@@ -358,6 +359,34 @@ async fn dead_letters_are_pulled_again_when_they_are_redriven() {
     world.until_replay_is(id, &ReplayState::Done).await;
     let letters = world.store.durable().dead_letters;
     assert_eq!(letters.keys().copied().collect::<Vec<_>>(), [1]);
+    running.crash().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seek_back_delivers_what_was_being_redriven_once() {
+    let world = World::pulled(json!({ "order": "by_key", "retry": { "max_attempts": 1 } }));
+    world.log.append_many(2, &["a", "b"]);
+    world.store.allow_seek.store(true, std::sync::atomic::Ordering::Relaxed);
+    let running = world.start();
+    let events = running.pull(2).await;
+    running.nack(&events, None, "broken").await;
+    world.until("they are dead", || world.store.durable().dead_letters.len() == 2).await;
+    let id = world.replay(&running, ReplayKind::Redrive, 0..2, None).await;
+    let redriven = running.pull_within(2, SECOND).await;
+    assert_eq!(offsets(&redriven), [0, 1]);
+    running.seek(1).await;
+    let mut again = Vec::new();
+    while again.len() < 2 {
+        again.extend(running.pull_within(2, SECOND).await);
+    }
+    let purposes: BTreeSet<_> =
+        again.iter().map(|event| (event.event.offset(), event.purpose.name())).collect();
+    assert_eq!(purposes, [(0, "redrive"), (1, "live")].into(), "the cursor comes to the second by itself");
+    assert_eq!(running.pull(2).await.len(), 0);
+    assert_eq!(running.ack(&again).await, [LeaseResult::Acked; 2]);
+    world.until_replay_is(id, &ReplayState::Done).await;
+    world.until_durable_cursor(2).await;
+    assert!(world.store.durable().dead_letters.is_empty());
     running.crash().await;
 }
 

@@ -170,7 +170,15 @@ async fn change(
 
 async fn parse<T: DeserializeOwned>(upload: &mut Upload<'_>) -> Result<T, Problem> {
     let received = upload.read().await?;
-    serde_json::from_slice(&received.bytes).map_err(|error| invalid(error.to_string()))
+    object(&received.bytes)
+}
+
+/// Reads an object by its fields' names; an array would do for serde, too.
+fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(invalid("the body must be a JSON object".to_owned()));
+    }
+    serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))
 }
 
 fn invalid(detail: String) -> Problem {
@@ -253,18 +261,26 @@ mod tests {
 
     #[test]
     fn every_field_of_a_pull_may_be_left_out_and_none_added() {
-        let pull = |text: &str| serde_json::from_str::<Pull>(text);
+        let pull = |text: &str| object::<Pull>(text.as_bytes());
         assert_eq!(pull("{}").unwrap(), Pull::default());
         assert_eq!(
             pull(r#"{"max":1,"wait_ms":2,"lease_ms":3}"#).unwrap(),
             Pull { max: 1, wait_ms: 2, lease_ms: 3 }
         );
-        for wrong in [r#"{"limit":1}"#, r#"{"max":-1}"#, r#"{"max":1,"max":2}"#, "[]", "", r#"{"max":1e99}"#]
-        {
+        for wrong in [
+            r#"{"limit":1}"#,
+            r#"{"max":-1}"#,
+            r#"{"max":1,"max":2}"#,
+            "[]",
+            "",
+            "[1, 0, 1000]",
+            r#"{"max":1e99}"#,
+        ] {
             assert!(pull(wrong).is_err(), "{wrong}");
         }
-        assert!(serde_json::from_str::<Ack>(r#"{"leases":[],"lease_ms":1}"#).is_err());
-        assert!(serde_json::from_str::<Extend>(r#"{"leases":[]}"#).is_err());
+        assert!(object::<Ack>(br#"{"leases":[],"lease_ms":1}"#).is_err());
+        assert!(object::<Ack>(br#"[["lease"]]"#).is_err());
+        assert!(object::<Extend>(br#"{"leases":[]}"#).is_err());
     }
 
     #[test]
