@@ -34,7 +34,7 @@ fn publish(server: SocketAddr, numbers: std::ops::Range<u64>) {
         .map(|n| json!({ "type": "job.made", "source": "/test", "key": format!("k{}", n % 3), "data": n }))
         .collect();
     let answer = http::publish(server, &Value::from(jobs).to_string());
-    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(answer.status, 201, "{answer:?}");
 }
 
 /// Asks something of the subscription `jobs`.
@@ -64,6 +64,11 @@ fn attempts(events: &[Value]) -> Vec<(u64, u64)> {
 /// What a change said of each lease.
 fn results(answer: &Value) -> Vec<&str> {
     answer["results"].as_array().unwrap().iter().map(|result| result["result"].as_str().unwrap()).collect()
+}
+
+/// How many leases of the subscription `jobs` have ended so.
+fn leases_ended(server: SocketAddr, outcome: &str) -> f64 {
+    metric(server, "eventrelay_leases_ended_total", &format!("outcome=\"{outcome}\""))
 }
 
 /// A metric of the subscription `jobs`, with these labels beside.

@@ -44,7 +44,7 @@ impl Consumer {
 
     async fn next(&mut self) -> Result<Response, Status> {
         let answer = timeout(DEADLINE, self.answers.message()).await.unwrap()?;
-        Ok(answer.expect("the stream goes on").response.unwrap())
+        Ok(answer.unwrap().response.unwrap())
     }
 
     /// So many events, and nothing else between.
@@ -118,7 +118,7 @@ async fn a_consumer_gets_as_many_as_it_may_hold_and_loses_them_when_it_goes() {
 
     // Gone without a word.
     drop(one);
-    let has_left = move || (metric(http, "eventrelay_leases_ended_total", "left") >= 10.0).then_some(());
+    let has_left = move || (leases_ended(http, "left") >= 10.0).then_some(());
     tokio::task::spawn_blocking(move || poll::until("the server to notice", has_left)).await.unwrap();
     let mut held = others;
     for expected in [[4, 5, 6, 7, 8], [9, 15, 16, 17, 18]] {
@@ -141,13 +141,15 @@ async fn a_consumer_gets_as_many_as_it_may_hold_and_loses_them_when_it_goes() {
     assert_eq!(outcomes, [v1::LeaseOutcome::Nacked]);
     let over_http = ask(http, "ack", &json!({ "leases": leases(&held[1..]) }));
     assert_eq!(results(&over_http), ["acked"; 4]);
-    assert!(relay.terminate().success());
+    let ending = tokio::task::spawn_blocking(move || relay.terminate());
     let ended = loop {
         if let Err(status) = other.next().await {
             break status;
         }
     };
     assert_eq!(ended.code(), Code::Unavailable);
+    drop(other);
+    assert!(ending.await.unwrap().success());
 }
 
 #[tokio::test]

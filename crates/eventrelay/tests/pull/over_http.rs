@@ -43,7 +43,7 @@ fn two_consumers_share_the_events_and_a_crash_delivers_again_what_was_leased() {
     let id = rest[0]["event"]["id"].as_str().unwrap();
     let status = || http::get(server, &format!("/v1/events/{id}/status")).json();
     poll::until("the acknowledgement to count", || (status()["status"] == "done").then_some(()));
-    assert_eq!(metric(server, "eventrelay_leases_ended_total", "acked"), 50.0);
+    assert_eq!(leases_ended(server, "acked"), 50.0);
     assert!(relay.terminate().success());
 }
 
@@ -83,7 +83,7 @@ fn a_lease_runs_out_is_extended_and_given_up() {
     });
     assert_eq!(delivery["error"], "gave up after 3 attempts: never");
     for (outcome, count) in [("nacked", 3.0), ("expired", 1.0), ("acked", 1.0)] {
-        assert_eq!(metric(server, "eventrelay_leases_ended_total", outcome), count, "{outcome}");
+        assert_eq!(leases_ended(server, outcome), count, "{outcome}");
     }
 }
 
@@ -196,7 +196,7 @@ fn another_tenant_sees_no_subscription_and_its_leases_settle_nothing() {
     };
     let (acme, other) = (key("acme", "publish,consume"), key("other", "consume"));
     let (status, _) = post(&acme, "/v1/events", r#"{"type":"job.made","source":"/test","data":1}"#);
-    assert_eq!(status, 202);
+    assert_eq!(status, 201);
     let (_, pulled) = post(&acme, "/v1/subscriptions/jobs/pull", r#"{"wait_ms":5000}"#);
     let lease = pulled["events"][0]["lease"].as_str().unwrap();
     let ack = json!({ "leases": [lease] }).to_string();
