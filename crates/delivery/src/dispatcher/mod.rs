@@ -107,13 +107,13 @@ pub(crate) struct Parts {
 pub(crate) enum Target {
     Sink(Arc<dyn Sink>),
     /// To whoever pulls.
-    Consumers(PullSide),
+    Consumers(Box<PullSide>),
 }
 
 impl Target {
     /// Consumers that pull.
     pub(crate) fn consumers(metrics: LeaseMetrics) -> Self {
-        Self::Consumers(PullSide::new(rand::random(), metrics))
+        Self::Consumers(Box::new(PullSide::new(rand::random(), metrics)))
     }
 
     /// The name of the sink's kind, or `pull`.

@@ -61,9 +61,8 @@ pub(crate) async fn start(call: &Call, mut input: Streaming<v1::ConsumeRequest>)
         let message = "the first message took too long to come";
         Refused::new(Code::DeadlineExceeded, "message_timeout", message).into_status()
     })?;
-    let begin = match first.map_err(named)?.and_then(|message| message.request) {
-        Some(Request::Start(begin)) => begin,
-        _ => return Err(invalid("the first message must be a start").into_status()),
+    let Some(Request::Start(begin)) = first.map_err(named)?.and_then(|message| message.request) else {
+        return Err(invalid("the first message must be a start").into_status());
     };
     let lease = Duration::from_millis(begin.lease_ms);
     let consumer = join(&call.shared, &access, &begin, lease).map_err(Refused::into_status)?;

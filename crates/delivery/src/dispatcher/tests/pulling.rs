@@ -258,9 +258,9 @@ async fn a_consumer_that_leaves_gives_its_events_to_others_at_once() {
         let events = consumer.pull(LEASE).await.unwrap().hand_over();
         assert_eq!(attempts(&events), [(0, left_before), (1, left_before)]);
         if dropped {
-            drop(consumer)
+            drop(consumer);
         } else {
-            consumer.leave().await
+            consumer.leave().await;
         }
         settle_down().await;
         assert_eq!(running.ack(&events).await, [LeaseResult::Expired; 2]);

@@ -144,7 +144,7 @@ async fn run(order: &'static str, steps: Vec<Step>) {
     // Nothing dies, so that all must be acknowledged in the end.
     let changes = json!({ "order": order, "max_in_flight": 7, "retry": { "max_attempts": 100_000, "max_retrying": 5 } });
     let world = World::pulled(changes);
-    world.log.cached.store(steps.len() % 2 == 0, std::sync::atomic::Ordering::Relaxed);
+    world.log.cached.store(steps.len().is_multiple_of(2), std::sync::atomic::Ordering::Relaxed);
     let (keys, given) = (Vec::new(), Vec::new());
     let mut model = Model { order, keys, given, live: BTreeMap::new(), acked: BTreeSet::new() };
     let mut running = world.start();
@@ -207,7 +207,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_lost_or_leased_twice_and_order_holds(

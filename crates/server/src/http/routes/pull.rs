@@ -96,7 +96,7 @@ pub(crate) async fn pull(
     let mut stage = shared.stage.clone();
     let pulled = tokio::select! {
         biased;
-        pulled = subscription.pull(PullRequest { max_events: max, wait, lease }) => pulled.map_err(problem)?,
+        pulled = subscription.pull(PullRequest { max_events: max, wait, lease }) => pulled.map_err(|error| problem(&error))?,
         // An error means that the server is gone, which is as good a reason.
         _ = stage.wait_for(|stage| *stage != Stage::Running) => return Ok(json(written(&[])?)),
     };
@@ -153,7 +153,7 @@ pub(crate) async fn extend(
 }
 
 fn find(shared: &Shared, access: &Access, name: &str) -> Result<PullSubscription, Problem> {
-    shared.consumers.find(access.tenant().as_str(), name).map_err(problem)
+    shared.consumers.find(access.tenant().as_str(), name).map_err(|error| problem(&error))
 }
 
 async fn change(
@@ -161,7 +161,7 @@ async fn change(
     leases: &[String],
     change: LeaseChange,
 ) -> Result<Response<Body>, Problem> {
-    let results = subscription.change(leases, change).await.map_err(problem)?;
+    let results = subscription.change(leases, change).await.map_err(|error| problem(&error))?;
     let results = leases.iter().zip(results);
     let results = results.map(|(lease, result)| OneResult { lease, result: result.name() }).collect();
     let body = serde_json::to_vec(&Results { results });
@@ -186,7 +186,7 @@ fn invalid(detail: String) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_pull_request", title).detail(detail)
 }
 
-fn problem(error: PullError) -> Problem {
+fn problem(error: &PullError) -> Problem {
     let detail = error.to_string();
     let refusal = |status, code, title| Problem::new(status, code, title).detail(detail.clone());
     match error {
@@ -196,7 +196,7 @@ fn problem(error: PullError) -> Problem {
         PullError::NotPull => {
             refusal(StatusCode::CONFLICT, "push_subscription", "The subscription is not for pulling")
         }
-        PullError::OutOfLimits { field, .. } => invalid(detail).field(Some(field.to_owned())),
+        PullError::OutOfLimits { field, .. } => invalid(detail).field(Some((*field).to_owned())),
         PullError::TooManyPulls => {
             refusal(StatusCode::SERVICE_UNAVAILABLE, "too_many_pulls", "Too many pulls wait")
                 .retry_after(TRY_AGAIN)
