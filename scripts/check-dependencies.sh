@@ -13,7 +13,7 @@ declare -A allowed=(
     [fuzz]=""
     [ingest]="event log telemetry"
     [delivery]="event log state sinks telemetry"
-    [server]="event log state telemetry ingest"
+    [server]="event log state telemetry ingest delivery"
     [eventrelay]="event log state sinks telemetry ingest delivery server"
 )
 for manifest in crates/*/Cargo.toml; do

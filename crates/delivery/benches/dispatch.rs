@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use eventrelay_delivery::{Engine, EngineOptions, resolve_start};
+use eventrelay_delivery::{Engine, EngineOptions, Target, resolve_start};
 use eventrelay_event::{Data, Event, StoredEvent, Tenant};
 use eventrelay_log::disk::RealDisk;
 use eventrelay_log::{Group, Log, Options};
@@ -99,9 +99,14 @@ async fn measure(log: &Log, order: &str, batch: usize, yields: bool) -> f64 {
     let (delivered, mut watch) = watch::channel(0);
     let begun = Instant::now();
     let sink: Arc<dyn Sink> = Arc::new(Counter { batch, yields, delivered });
-    let engine = Engine::start(log.clone(), state.clone(), vec![(record, sink)], EngineOptions::default())
-        .await
-        .unwrap();
+    let engine = Engine::start(
+        log.clone(),
+        state.clone(),
+        vec![(record, Target::Push(sink))],
+        EngineOptions::default(),
+    )
+    .await
+    .unwrap();
     watch.wait_for(|count| *count >= EVENTS).await.unwrap();
     let took = begun.elapsed();
     engine.shutdown(Duration::from_secs(5)).await;

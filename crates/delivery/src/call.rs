@@ -18,6 +18,7 @@ use eventrelay_telemetry::DeliveryTracer;
 
 use crate::call_spans::CallSpans;
 use crate::event_log::EventLog;
+use crate::pull::PullId;
 
 /// What a call is to do.
 pub(crate) struct Call {
@@ -56,6 +57,8 @@ pub(crate) struct Finished {
     pub(crate) probe: bool,
     pub(crate) retry: bool,
     pub(crate) replay: Option<ReplayId>,
+    /// The pull that the events are for, where there is no sink to call.
+    pub(crate) pull: Option<PullId>,
 }
 
 pub(crate) enum Answer {
@@ -99,7 +102,18 @@ impl Call {
             spans.end(&answer);
             Some(answer)
         };
-        Finished { deliveries, answer, unloaded, probe: self.probe, retry: self.retry, replay: self.replay }
+        let Self { probe, retry, replay, .. } = self;
+        Finished { deliveries, answer, unloaded, probe, retry, replay, pull: None }
+    }
+
+    /// Only gets the events out of the log, for a pull.
+    pub(crate) async fn load(self, log: Arc<dyn EventLog>, pull: PullId) -> Finished {
+        let (deliveries, unloaded) = match self.work {
+            Work::Deliver(deliveries) => (deliveries, Vec::new()),
+            Work::LoadAndDeliver(places) => load_all(&log, places).await,
+        };
+        let Self { probe, retry, replay, .. } = self;
+        Finished { deliveries, answer: None, unloaded, probe, retry, replay, pull: Some(pull) }
     }
 
     /// How many events it carries.

@@ -16,14 +16,15 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::clock::wall_micros;
-use crate::dispatcher::{Command, Directive, Dispatcher, Ended, Parts, halt_of, needed_offset};
+use crate::dispatcher::{self, Command, Directive, Dispatcher, Ended, Parts, halt_of, needed_offset};
 use crate::event_log::{EventLog, StartError};
 use crate::metrics::DeliveryMetrics;
 use crate::options::EngineOptions;
+use crate::pull::{Consumers, PullSubscription};
 use crate::status::{RunState, SubscriptionStats, SubscriptionStatus};
 
 /// Commands that wait for one dispatcher.
-const COMMANDS_WAITING: usize = 16;
+const COMMANDS_WAITING: usize = 256;
 
 /// Runs the dispatchers. Dropping it ends them as a crash would; [`Engine::shutdown`] ends them in order.
 #[derive(Debug)]
@@ -58,6 +59,17 @@ pub(crate) struct Handle {
     stats: Arc<SubscriptionStats>,
     directives: watch::Sender<Directive>,
     commands: mpsc::Sender<Command>,
+    /// What its consumers talk to; none where it has a sink.
+    pull: Option<PullSubscription>,
+}
+
+/// Where a subscription's events go.
+#[derive(Clone)]
+pub enum Target {
+    /// Through a sink.
+    Push(Arc<dyn Sink>),
+    /// To the consumers that pull them.
+    Pull,
 }
 
 /// Why the engine did not start.
@@ -120,22 +132,22 @@ pub struct ShutdownReport {
 }
 
 impl Engine {
-    /// Starts a dispatcher for each subscription. Orphaned ones are not to be given.
+    /// Starts a dispatcher for each subscription, with where its events go. Orphaned ones are not to be given.
     ///
     /// # Errors
     /// When a subscription's position cannot be read.
     pub async fn start(
         log: impl EventLog,
         state: State,
-        subscriptions: Vec<(SubscriptionRecord, Arc<dyn Sink>)>,
+        subscriptions: Vec<(SubscriptionRecord, Target)>,
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
         let log: Arc<dyn EventLog> = Arc::new(log);
         let metrics = DeliveryMetrics::new();
         let mut dispatchers = JoinSet::new();
         let mut handles = Vec::with_capacity(subscriptions.len());
-        for (loaded, sink) in load(&state, subscriptions).await? {
-            let (handle, dispatcher) = prepare(loaded, sink, &log, &state, &metrics, &options);
+        for (loaded, target) in load(&state, subscriptions).await? {
+            let (handle, dispatcher) = prepare(loaded, target, &log, &state, &metrics, &options);
             let stats = Arc::clone(&handle.stats);
             dispatchers.spawn(async move {
                 let guard = PanicGuard { stats };
@@ -205,6 +217,12 @@ impl Engine {
         report
     }
 
+    /// The pull subscriptions, for their consumers.
+    #[must_use]
+    pub fn consumers(&self) -> Consumers {
+        Consumers::new(Arc::clone(&self.shared))
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -265,6 +283,10 @@ impl Handle {
         self.commands.send(command).await.map_err(|_| ControlError::Ending)
     }
 
+    pub(crate) fn pull(&self) -> Option<&PullSubscription> {
+        self.pull.as_ref()
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -297,6 +319,8 @@ impl Handle {
             in_flight_calls: stats.in_flight_calls.load(Ordering::Relaxed),
             retrying: stats.retrying.load(Ordering::Relaxed),
             waiting_for_key: stats.waiting_for_key.load(Ordering::Relaxed),
+            leased_events: stats.leased_events.load(Ordering::Relaxed),
+            waiting_pulls: self.pull.as_ref().map_or(0, |pull| pull.waiting() as u64),
             dead_letters: stats.dead_letters.load(Ordering::Relaxed),
             delivered: stats.metrics.delivered.get(),
             lost_events: stats.metrics.lost_events.get(),
@@ -331,8 +355,8 @@ struct Loaded {
 
 async fn load(
     state: &State,
-    subscriptions: Vec<(SubscriptionRecord, Arc<dyn Sink>)>,
-) -> Result<Vec<(Loaded, Arc<dyn Sink>)>, EngineError> {
+    subscriptions: Vec<(SubscriptionRecord, Target)>,
+) -> Result<Vec<(Loaded, Target)>, EngineError> {
     let state = state.clone();
     let load_one = move |record: SubscriptionRecord| {
         let failed = |error| EngineError::Load { name: record.spec.name.clone(), error };
@@ -344,7 +368,7 @@ async fn load(
         Ok(Loaded { record, position, dead_letters, replays })
     };
     let load_all = move || {
-        let loaded = subscriptions.into_iter().map(|(record, sink)| Ok((load_one(record)?, sink)));
+        let loaded = subscriptions.into_iter().map(|(record, target)| Ok((load_one(record)?, target)));
         loaded.collect::<Result<Vec<_>, EngineError>>()
     };
     tokio::task::spawn_blocking(load_all).await.map_err(|_| EngineError::CutShort)?
@@ -352,7 +376,7 @@ async fn load(
 
 fn prepare(
     loaded: Loaded,
-    sink: Arc<dyn Sink>,
+    target: Target,
     log: &Arc<dyn EventLog>,
     state: &State,
     metrics: &DeliveryMetrics,
@@ -369,21 +393,29 @@ fn prepare(
     stats.dead_letters.store(dead_letters, Ordering::Relaxed);
     let (directives, receiver) = watch::channel(Directive { paused: false, resumptions: 0, stop_by: None });
     let (commands, received) = mpsc::channel(COMMANDS_WAITING);
+    let (target, pull) = match target {
+        Target::Push(sink) => (dispatcher::Target::Sink(sink), None),
+        Target::Pull => {
+            let target = dispatcher::Target::consumers(metrics.leases(&tenant, &name));
+            (target, Some(PullSubscription::new(commands.clone())))
+        }
+    };
     let handle = Handle {
         id: record.id,
         tenant,
         name,
         filter: record.spec.filter.clone(),
         start_offset: record.start_offset,
-        sink: sink.kind(),
+        sink: target.kind(),
         stats: Arc::clone(&stats),
         directives,
         commands,
+        pull,
     };
     let dispatcher = Dispatcher::new(Parts {
         record,
         position,
-        sink,
+        target,
         log: Arc::clone(log),
         store: Arc::new(state.clone()),
         stats,

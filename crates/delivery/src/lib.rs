@@ -6,6 +6,7 @@
 //!
 //! - [`Engine`] runs one dispatcher task per subscription and tells how each stands.
 //! - [`EventLog`] is what it needs of the log; [`resolve_start`] finds a new subscription's place in it.
+//! - [`pull`] is for consumers that fetch events themselves, under leases.
 //! - [`Engine::seek`], [`Engine::replay`] and [`Engine::redrive`] deliver again what was delivered, or was not.
 //! - A subscription's order, retries, circuit breaker and rate are those of [`eventrelay_state::Subscription`].
 //!
@@ -27,6 +28,7 @@ mod metrics;
 #[cfg(test)]
 mod model;
 mod options;
+pub mod pull;
 mod rate_limit;
 mod reader;
 mod retry_schedule;
@@ -35,7 +37,7 @@ mod status;
 mod store;
 
 pub use breaker::BreakerState;
-pub use engine::{ControlError, Engine, EngineError, ShutdownReport};
+pub use engine::{ControlError, Engine, EngineError, ShutdownReport, Target};
 pub use event_log::{EventLog, RecordRun, StartError, resolve_start};
 pub use event_status::EventDelivery;
 pub use options::EngineOptions;

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::dispatcher::{Ending, Failing};
 use crate::status::SubscriptionStatus;
 
 /// Seconds; from a target on this machine to one that uses up the default time limit.
@@ -39,6 +40,29 @@ pub(crate) struct DeliveryMetrics {
     panics: Family<SubscriptionLabels, Counter>,
     lost_events: Family<SubscriptionLabels, Counter>,
     save_failures: Family<SubscriptionLabels, Counter>,
+    leases_ended: Family<OutcomeLabels, Counter>,
+}
+
+/// How the leases of one pull subscription ended.
+#[derive(Debug)]
+pub(crate) struct LeaseMetrics {
+    acked: Counter,
+    nacked: Counter,
+    expired: Counter,
+    left: Counter,
+    /// They did not reach their consumer, or were taken back; their attempt does not count.
+    pub(crate) returned: Counter,
+}
+
+impl LeaseMetrics {
+    pub(crate) fn of(&self, ending: &Ending) -> &Counter {
+        match ending {
+            Ending::Acked => &self.acked,
+            Ending::Failed { how: Failing::Nacked, .. } => &self.nacked,
+            Ending::Failed { how: Failing::Expired, .. } => &self.expired,
+            Ending::Failed { how: Failing::Left, .. } => &self.left,
+        }
+    }
 }
 
 /// One subscription's handles, held by its dispatcher.
@@ -64,6 +88,7 @@ impl DeliveryMetrics {
             panics: Family::default(),
             lost_events: Family::default(),
             save_failures: Family::default(),
+            leases_ended: Family::default(),
         }
     }
 
@@ -85,6 +110,21 @@ impl DeliveryMetrics {
         }
     }
 
+    /// A pull subscription's leases.
+    pub(crate) fn leases(&self, tenant: &str, name: &str) -> LeaseMetrics {
+        let outcome = |outcome| {
+            let (subscription, tenant) = (name.to_owned(), tenant.to_owned());
+            self.leases_ended.get_or_create_owned(&OutcomeLabels { subscription, tenant, outcome })
+        };
+        LeaseMetrics {
+            acked: outcome("acked"),
+            nacked: outcome("nacked"),
+            expired: outcome("expired"),
+            left: outcome("left"),
+            returned: outcome("returned"),
+        }
+    }
+
     /// Registers everything; `statuses` is asked at each scrape.
     pub(crate) fn register(&self, registry: &mut Registry, statuses: Statuses) {
         registry.register(
@@ -94,7 +134,7 @@ impl DeliveryMetrics {
         );
         registry.register(
             "eventrelay_delivery_attempt_duration_seconds",
-            "How long calls of the sink took",
+            "How long calls of the sink took; of a pull subscription, how long leases did",
             self.attempt_duration.clone(),
         );
         registry.register(
@@ -111,6 +151,12 @@ impl DeliveryMetrics {
             "eventrelay_delivery_save_failures",
             "Saves of cursors, retries and dead letters that failed and are made again",
             self.save_failures.clone(),
+        );
+        registry.register(
+            "eventrelay_leases_ended",
+            "Leases of pull subscriptions by how they ended: acked, nacked, expired, left (the consumer went away), returned \
+             (they did not reach it)",
+            self.leases_ended.clone(),
         );
         registry.register_collector(Box::new(Gauges { statuses }));
     }
@@ -133,7 +179,7 @@ impl fmt::Debug for Gauges {
 type Value = fn(&SubscriptionStatus) -> f64;
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus' values are floats")]
-const GAUGES: [(&str, &str, Value); 10] = [
+const GAUGES: [(&str, &str, Value); 12] = [
     ("lag_events", "Durable events at or past the cursor", |status| status.lag_events as f64),
     ("lag_seconds", "Age of the event at the cursor", |status| status.lag_seconds),
     ("cursor", "Every offset below it needs nothing more, or waits for a retry", |status| {
@@ -146,6 +192,8 @@ const GAUGES: [(&str, &str, Value); 10] = [
         status.waiting_for_key as f64
     }),
     ("dead_letters", "Dead letters kept", |status| status.dead_letters as f64),
+    ("leased_events", "Events that consumers have leased", |status| status.leased_events as f64),
+    ("waiting_pulls", "Pulls that wait for events", |status| status.waiting_pulls as f64),
     ("breaker_state", "The circuit breaker: 0 closed, 1 half open, 2 open", |status| {
         status.breaker as u8 as f64
     }),

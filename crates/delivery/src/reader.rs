@@ -134,6 +134,11 @@ impl Reader {
         }
     }
 
+    /// Whether a read of the log is under way.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
     /// The offset after the last record that was taken.
     pub(crate) fn position(&self) -> u64 {
         self.position

@@ -19,7 +19,7 @@ pub struct SubscriptionStatus {
     pub tenant: String,
     /// Its name.
     pub name: String,
-    /// The kind of its sink.
+    /// The kind of its sink; `pull` where consumers pull.
     pub sink: &'static str,
     /// Whether it delivers.
     pub run_state: RunState,
@@ -39,6 +39,10 @@ pub struct SubscriptionStatus {
     pub retrying: u64,
     /// Events that wait for an earlier one of their key.
     pub waiting_for_key: u64,
+    /// Events that consumers have leased.
+    pub leased_events: u64,
+    /// Pulls that wait for events.
+    pub waiting_pulls: u64,
     /// Dead letters, as far as they are saved, and those of this run.
     pub dead_letters: u64,
     /// Deliveries that succeeded since the start.
@@ -98,6 +102,7 @@ pub(crate) struct SubscriptionStats {
     pub(crate) retrying: AtomicU64,
     pub(crate) waiting_for_key: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
+    pub(crate) leased_events: AtomicU64,
     breaker: AtomicU8,
     words: Mutex<Words>,
 }
@@ -120,6 +125,7 @@ impl SubscriptionStats {
             retrying: AtomicU64::new(0),
             waiting_for_key: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
+            leased_events: AtomicU64::new(0),
             breaker: AtomicU8::new(0),
             words: Mutex::new(Words { run_state, save_error: None }),
         }

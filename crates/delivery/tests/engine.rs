@@ -121,7 +121,9 @@ impl Relay {
     }
 
     async fn start(&self, records: Vec<SubscriptionRecord>, targets: &[Arc<Target>]) -> Engine {
-        let sinks = targets.iter().map(|target| Arc::clone(target) as Arc<dyn Sink>);
+        let sinks = targets
+            .iter()
+            .map(|target| eventrelay_delivery::Target::Push(Arc::clone(target) as Arc<dyn Sink>));
         let subscriptions = records.into_iter().zip(sinks).collect();
         let options =
             EngineOptions { checkpoint_interval: Duration::from_millis(5), ..EngineOptions::default() };

@@ -206,7 +206,7 @@ pub(crate) struct CreateKeyArguments {
     /// What to call it
     #[arg(long, value_name = "NAME")]
     pub(crate) name: String,
-    /// What it may do: publish, read, manage, admin
+    /// What it may do: publish, read, consume, manage, admin
     #[arg(long, value_name = "SCOPES", value_delimiter = ',', required = true)]
     pub(crate) scopes: Vec<String>,
     /// Whose events it is for

@@ -107,6 +107,7 @@ async fn start_server(directory: &std::path::Path) -> SocketAddr {
         )),
         log,
         subscriptions: Arc::new(NoSubscriptions),
+        consumers: eventrelay_delivery::pull::Consumers::default(),
         registry: Arc::new(Registry::default()),
         metrics: HttpMetrics::default(),
     };

@@ -12,7 +12,7 @@ use support::{EMPTY_LOG, Home, checkpoint, declare, log_up_to, spec};
 
 fn with_url(name: &str, url: &str) -> Subscription {
     let mut spec = spec(name);
-    spec.sink.settings.insert("url".to_owned(), url.into());
+    spec.sink.as_mut().unwrap().settings.insert("url".to_owned(), url.into());
     spec
 }
 

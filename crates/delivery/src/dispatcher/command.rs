@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::gathering::Gathering;
+use super::pull::PullCommand;
 use super::replay::Replay;
 use super::{Dispatcher, WAITING_FOR_KEY_LIMIT};
 use crate::key_gate::KeyGate;
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Replay(Box<ReplayRecord>),
     /// End a replay.
     CancelReplay { id: ReplayId, done: Done },
+    /// What consumers of a pull subscription ask.
+    Consume(PullCommand),
 }
 
 /// Commands that are done and not yet durable.
@@ -54,6 +57,7 @@ impl Answers {
 impl Dispatcher {
     pub(super) fn obey(&mut self, command: Command) {
         match command {
+            Command::Consume(command) => self.consume(command),
             // Of two seeks that wait, the later one counts.
             Command::Seek { offset, done } => self.seek = Some((offset, done)),
             Command::Replay(record) => {
@@ -76,6 +80,7 @@ impl Dispatcher {
             return;
         }
         let Some((offset, done)) = self.seek.take() else { return };
+        let of_replays = self.revoke_leases();
         tracing::info!(
             subscription = self.spec.name,
             from = self.progress.cursor(),
@@ -96,6 +101,7 @@ impl Dispatcher {
         self.settled += 1;
         self.reader.restart_at(offset);
         (self.read_again_at, self.starved) = (None, false);
+        self.schedule_again(of_replays, Instant::now());
         self.answers.waiting.push(done);
     }
 }

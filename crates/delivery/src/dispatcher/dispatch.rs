@@ -7,10 +7,12 @@ use eventrelay_sinks::{BatchLimit, Delivery, Purpose};
 use eventrelay_state::{Order, ReplayId};
 use tokio::time::Instant;
 
-use super::Dispatcher;
+use super::{Dispatcher, Target};
 use crate::breaker::{BreakerState, Permit};
 use crate::call::{Call, Waiting, Work, decode};
 use crate::key_gate::{Admission, Place};
+use crate::pull::PullId;
+use crate::rate_limit::RateLimit;
 use crate::reader::Next;
 use crate::status::RunState;
 
@@ -26,6 +28,15 @@ pub(super) enum Blocked {
     Until(Instant),
     /// Nothing: the task only yields to others.
     MoreToScan,
+}
+
+/// What may start now.
+pub(super) struct Room {
+    pub(super) limit: BatchLimit,
+    /// Whether it decides about the circuit breaker.
+    pub(super) probe: bool,
+    /// The pull that it is for, where there is no sink.
+    pub(super) pull: Option<PullId>,
 }
 
 /// What a call is to do.
@@ -69,56 +80,70 @@ impl Dispatcher {
         }
         let mut scan = SCAN_RECORDS;
         loop {
-            if !self.may_start() {
-                self.hold_no_memory();
-                return Blocked::UntilSomethingEnds;
-            }
-            let tokens = self.rate.as_mut().map_or(usize::MAX, |rate| rate.available(now));
-            if tokens == 0 {
-                return self
-                    .rate
-                    .as_ref()
-                    .map_or(Blocked::UntilSomethingEnds, |rate| Blocked::Until(rate.next_at()));
-            }
-            let probe = match self.breaker.permit(self.in_flight.len(), now) {
-                Permit::Call => false,
-                Permit::Probe => true,
-                Permit::No => return self.blocked_by_breaker(),
+            let room = match self.room(now) {
+                Ok(room) => room,
+                Err(blocked) => return blocked,
             };
-            let mut limit = BatchLimit { events: self.limit.events.min(tokens), ..self.limit };
-            if probe {
-                limit.events = 1;
-            }
-            match self.next_work(limit, probe, now, &mut scan) {
-                Some(chosen) => self.start(chosen, probe),
+            match self.next_work(room.limit, room.probe, now, &mut scan) {
+                Some(chosen) => self.start(chosen, &room),
                 None if scan == 0 => return Blocked::MoreToScan,
                 None => return self.until_a_retry_is_due(now),
             }
         }
     }
 
+    /// How much may start now, by all that bounds it.
+    fn room(&mut self, now: Instant) -> Result<Room, Blocked> {
+        if !self.may_start() {
+            self.hold_no_memory();
+            return Err(Blocked::UntilSomethingEnds);
+        }
+        let tokens = self.rate.as_mut().map_or(usize::MAX, |rate| rate.available(now));
+        if tokens == 0 {
+            let next = self.rate.as_ref().map(RateLimit::next_at);
+            return Err(next.map_or(Blocked::UntilSomethingEnds, Blocked::Until));
+        }
+        if let Target::Consumers(_) = self.target {
+            return self.room_for_pull(tokens, now);
+        }
+        let probe = match self.breaker.permit(self.in_flight.len(), now) {
+            Permit::Call => false,
+            Permit::Probe => true,
+            Permit::No => return Err(self.blocked_by_breaker()),
+        };
+        let events = if probe { 1 } else { self.limit.events.min(tokens) };
+        Ok(Room { limit: BatchLimit { events, ..self.limit }, probe, pull: None })
+    }
+
     /// Whether anything may start at all. A seek waits for what is on its way, so that nothing of before comes after it.
-    fn may_start(&self) -> bool {
+    pub(super) fn may_start(&self) -> bool {
         self.halt == RunState::Running && !self.checkpointer.is_full() && self.seek.is_none()
     }
 
-    fn start(&mut self, chosen: Chosen, probe: bool) {
+    fn start(&mut self, chosen: Chosen, room: &Room) {
         let Chosen { work, retry, replay } = chosen;
-        let call = Call { work, probe, retry, replay };
+        let call = Call { work, probe: room.probe, retry, replay };
         if let Some(rate) = &mut self.rate {
             rate.take(call.events());
         }
-        if probe {
+        if room.probe {
             self.breaker.probe_started();
         }
         self.retry_calls += usize::from(retry);
-        let timeout = Duration::from_millis(self.spec.retry.timeout_ms);
-        self.in_flight.push(Box::pin(call.run(
-            Arc::clone(&self.sink),
-            Arc::clone(self.reader.log()),
-            timeout,
-            self.tracer.clone(),
-        )));
+        match (&self.target, room.pull) {
+            (Target::Sink(sink), _) => {
+                let (sink, log) = (Arc::clone(sink), Arc::clone(self.reader.log()));
+                let timeout = Duration::from_millis(self.spec.retry.timeout_ms);
+                self.in_flight.push(Box::pin(call.run(sink, log, timeout, self.tracer.clone())));
+            }
+            (Target::Consumers(_), Some(pull)) => self.start_lease(call, pull),
+            (Target::Consumers(_), None) => {}
+        }
+    }
+
+    /// Whether anything is on its way.
+    fn is_busy(&self) -> bool {
+        !self.in_flight.is_empty() || matches!(&self.target, Target::Consumers(side) if !side.is_idle())
     }
 
     /// What to call the sink with next.
@@ -130,7 +155,7 @@ impl Dispatcher {
         scan: &mut usize,
     ) -> Option<Chosen> {
         let strict = self.spec.order == Order::Strict;
-        if strict && !self.in_flight.is_empty() {
+        if strict && self.is_busy() {
             return None;
         }
         // Retries take at most half of the calls, so that they never hold up everything that is new.
@@ -310,8 +335,9 @@ impl Dispatcher {
             .map_or(Blocked::UntilSomethingEnds, Blocked::Until)
     }
 
-    /// While nothing may start, nothing of the log is held, and a batch that waits only by its places; but it is looked at once, to tell how far behind we are.
-    fn hold_no_memory(&mut self) {
+    /// While nothing may start, nothing of the log is held, and a batch that waits only by its places; but the log is looked
+    /// at once, to tell how far behind we are.
+    pub(super) fn hold_no_memory(&mut self) {
         self.ready.extend(self.gathering.give_up());
         if !self.reader.knows_a_time() && self.read_again_at.is_none() {
             self.starved = matches!(self.reader.peek(), Next::Reading | Next::AtEnd);

@@ -13,13 +13,15 @@
 //! Invariants:
 //! - An offset is settled in `progress` only when it was delivered or filtered out, or when its retry or dead letter is
 //!   among the changes that the next checkpoint saves with that progress.
-//! - An event on its way is in exactly one of: a call in flight, the batch that gathers, `ready`, the key gate, or the retry
-//!   schedule.
+//! - An event on its way is in exactly one of: a call in flight, a lease, the batch that gathers, `ready`, the key gate, or
+//!   the retry schedule.
+//! - A pull subscription has consumers where others have a sink (see [`pull`]); all the rest is the same.
 //! - What is not settled when the task ends is delivered again after the next start.
 
 mod command;
 mod dispatch;
 mod gathering;
+mod pull;
 mod replay;
 mod settle;
 
@@ -48,6 +50,7 @@ use crate::checkpointer::{Checkpointer, Saved};
 use crate::clock::Clock;
 use crate::event_log::EventLog;
 use crate::key_gate::{Admission, KeyGate, Place};
+use crate::metrics::LeaseMetrics;
 use crate::options::EngineOptions;
 use crate::rate_limit::RateLimit;
 use crate::reader::Reader;
@@ -56,10 +59,12 @@ use crate::status::{RunState, SubscriptionStats};
 use crate::store::Store;
 
 pub(crate) use command::{Command, Done};
+pub(crate) use pull::{Ending, Failing, PullCommand};
 
 use command::Answers;
 use dispatch::Blocked;
 use gathering::Gathering;
+use pull::{PULL_LIMIT, PullSide};
 use replay::Replay;
 
 /// The least number of events that may wait for their key.
@@ -90,7 +95,7 @@ pub(crate) struct Ended {
 pub(crate) struct Parts {
     pub(crate) record: SubscriptionRecord,
     pub(crate) position: Position,
-    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) target: Target,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stats: Arc<SubscriptionStats>,
@@ -101,9 +106,55 @@ pub(crate) struct Parts {
     pub(crate) options: EngineOptions,
 }
 
+/// Where events go.
+pub(crate) enum Target {
+    Sink(Arc<dyn Sink>),
+    /// To whoever pulls.
+    Consumers(Box<PullSide>),
+}
+
+impl Target {
+    /// Consumers that pull.
+    pub(crate) fn consumers(metrics: LeaseMetrics) -> Self {
+        Self::Consumers(Box::new(PullSide::new(rand::random(), metrics)))
+    }
+
+    /// The name of the sink's kind, or `pull`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Sink(sink) => sink.kind(),
+            Self::Consumers(_) => "pull",
+        }
+    }
+
+    /// How many events go together: the smaller of what the subscription and what the target says.
+    fn batch_limit(&self, spec: &Subscription) -> BatchLimit {
+        let (own, keeps_order) = match self {
+            Self::Sink(sink) => (sink.batch_limit(), sink.keeps_order_within_batch()),
+            Self::Consumers(_) => (PULL_LIMIT, true),
+        };
+        let events = spec.batch.max_events.map_or(usize::MAX, |events| events.get() as usize);
+        let bytes = spec.batch.max_bytes.map_or(usize::MAX, |bytes| bytes.get() as usize);
+        // By key there is one event of a key in a batch, so only strict order can be broken within one.
+        let one_by_one = spec.order == Order::Strict && !keeps_order;
+        let events = if one_by_one { 1 } else { own.events.min(events).max(1) };
+        BatchLimit { events, bytes: own.bytes.min(bytes) }
+    }
+
+    /// How long a batch that is not full waits for more. A pull says itself how long it waits.
+    fn batch_wait(&self, spec: &Subscription) -> Duration {
+        match self {
+            Self::Sink(sink) => {
+                spec.batch.max_age_ms.map_or_else(|| sink.batch_wait(), |wait| Duration::from_millis(wait.into()))
+            }
+            Self::Consumers(_) => Duration::ZERO,
+        }
+    }
+}
+
 pub(crate) struct Dispatcher {
     spec: Subscription,
-    sink: Arc<dyn Sink>,
+    target: Target,
     tracer: DeliveryTracer,
     limit: BatchLimit,
     /// How long a batch that is not full waits for more.
@@ -146,7 +197,7 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { record, position, sink, log, store, stats, directives, commands, replays, options } =
+        let Parts { record, position, target, log, store, stats, directives, commands, replays, options } =
             parts;
         let SubscriptionRecord { id, spec, lifecycle, .. } = record;
         let now = Instant::now();
@@ -158,11 +209,11 @@ impl Dispatcher {
         let needed = needed_offset(&position, &replays);
         let replays = replays.into_iter().map(|record| Replay::new(record, &log, &store, now)).collect();
         let interval = options.checkpoint_interval;
-        let tracer = options.spans.deliveries(&spec.tenant, &spec.name, sink.kind());
+        let tracer = options.spans.deliveries(&spec.tenant, &spec.name, target.kind());
         let checkpointer = Checkpointer::new(Arc::clone(&store), id, interval, &position.progress, needed);
         let mut dispatcher = Self {
-            limit: batch_limit(&spec, &*sink),
-            batch_wait: batch_wait(&spec, &*sink),
+            limit: target.batch_limit(&spec),
+            batch_wait: target.batch_wait(&spec),
             most_calls,
             clock: Clock::start(),
             random: options
@@ -185,7 +236,7 @@ impl Dispatcher {
             read_again_at: None,
             starved: false,
             spec,
-            sink,
+            target,
             tracer,
             stats,
             resumptions,
@@ -214,16 +265,18 @@ impl Dispatcher {
             self.follow(directive);
             self.seek_if_idle();
             let now = Instant::now();
+            self.expire_leases(now);
             let blocked = self.start_calls(now);
+            self.dismiss_overdue_pulls(blocked, now);
             self.begin_checkpoint_if_due(now);
             self.publish();
-            self.wait(blocked).await;
+            self.wait(blocked, now).await;
         }
     }
 
     /// Waits for whatever comes first, and deals with it.
-    async fn wait(&mut self, blocked: Blocked) {
-        let wake = self.next_wake(blocked);
+    async fn wait(&mut self, blocked: Blocked, now: Instant) {
+        let wake = self.next_wake(blocked, now);
         tokio::select! {
             biased;
             changed = self.directives.changed() => {
@@ -248,8 +301,10 @@ impl Dispatcher {
         }
     }
 
-    /// Finishes what is in flight until the deadline, saves what is settled, and closes the sink.
+    /// Finishes what is in flight until the deadline, saves what is settled, and closes the sink. Leases end: nobody can be
+    /// waited for, and nobody is there any more to take an ack.
     async fn stop(mut self, stop_by: Instant) -> Ended {
+        self.end_leases();
         while !self.in_flight.is_empty() {
             tokio::select! {
                 biased;
@@ -262,7 +317,9 @@ impl Dispatcher {
         self.in_flight.clear();
         let saved = self.save_all().await;
         self.publish();
-        if tokio::time::timeout_at(stop_by + Duration::from_secs(1), self.sink.close()).await.is_err() {
+        if let Target::Sink(sink) = &self.target
+            && tokio::time::timeout_at(stop_by + Duration::from_secs(1), sink.close()).await.is_err()
+        {
             tracing::warn!(subscription = self.spec.name, "the sink did not close in time");
         }
         self.stats.set_run_state(RunState::Stopped);
@@ -408,13 +465,17 @@ impl Dispatcher {
         }
     }
 
-    fn next_wake(&self, blocked: Blocked) -> Option<Instant> {
+    fn next_wake(&self, blocked: Blocked, now: Instant) -> Option<Instant> {
         let work = match blocked {
             Blocked::Until(instant) => Some(instant),
             Blocked::MoreToScan | Blocked::UntilSomethingEnds => None,
         };
         let checkpoint = self.checkpointer.due(&self.progress, self.settled);
-        [work, checkpoint, self.read_again_at].into_iter().flatten().min()
+        let (expiry, overdue) = match &self.target {
+            Target::Sink(_) => (None, None),
+            Target::Consumers(side) => (side.leases.next_expiry(), side.pulls.next_deadline(now)),
+        };
+        [work, checkpoint, self.read_again_at, expiry, overdue].into_iter().flatten().min()
     }
 
     /// Shows the outside how things stand.
@@ -428,6 +489,9 @@ impl Dispatcher {
         stats.retrying.store(self.retries.len() as u64, Ordering::Relaxed);
         let waiting = self.gate.as_ref().map_or(0, KeyGate::waiting) + self.ready.len();
         stats.waiting_for_key.store(waiting as u64, Ordering::Relaxed);
+        if let Target::Consumers(side) = &self.target {
+            stats.leased_events.store(side.leases.len() as u64, Ordering::Relaxed);
+        }
         stats.set_breaker(self.breaker.state());
     }
 }
@@ -447,20 +511,6 @@ pub(crate) fn halt_of(lifecycle: Lifecycle) -> RunState {
         Lifecycle::Paused | Lifecycle::Orphaned => RunState::Paused,
         Lifecycle::Disabled { reason } => RunState::Disabled { reason },
     }
-}
-
-fn batch_limit(spec: &Subscription, sink: &dyn Sink) -> BatchLimit {
-    let own = sink.batch_limit();
-    let events = spec.batch.max_events.map_or(usize::MAX, |events| events.get() as usize);
-    let bytes = spec.batch.max_bytes.map_or(usize::MAX, |bytes| bytes.get() as usize);
-    // By key there is one event of a key in a batch, so only strict order can be broken within one.
-    let one_by_one = spec.order == Order::Strict && !sink.keeps_order_within_batch();
-    let events = if one_by_one { 1 } else { own.events.min(events).max(1) };
-    BatchLimit { events, bytes: own.bytes.min(bytes) }
-}
-
-fn batch_wait(spec: &Subscription, sink: &dyn Sink) -> Duration {
-    spec.batch.max_age_ms.map_or_else(|| sink.batch_wait(), |wait| Duration::from_millis(wait.into()))
 }
 
 async fn sleep_until(instant: Option<Instant>) {

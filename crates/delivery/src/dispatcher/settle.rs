@@ -23,11 +23,26 @@ const PANICS_LIMIT: u32 = 3;
 const ERROR_CHARS: usize = 500;
 
 /// One delivery that did not succeed.
-struct Failure {
-    why: String,
-    /// What the target asked to wait.
-    after: Option<Duration>,
-    panicked: bool,
+pub(super) struct Failure {
+    pub(super) why: String,
+    pub(super) wait: Wait,
+    pub(super) panicked: bool,
+}
+
+/// How long a delivery waits for its next attempt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wait {
+    /// As the policy says, but what the target asked for at least.
+    Backoff {
+        at_least: Option<Duration>,
+    },
+    Exactly(Duration),
+}
+
+impl Failure {
+    fn with_backoff(why: String) -> Self {
+        Self { why, wait: Wait::Backoff { at_least: None }, panicked: false }
+    }
 }
 
 impl Dispatcher {
@@ -35,6 +50,9 @@ impl Dispatcher {
     pub(super) fn settle(&mut self, finished: Finished) {
         let now = Instant::now();
         self.retry_calls -= usize::from(finished.retry);
+        if let Some(pull) = finished.pull {
+            return self.loaded(pull, finished);
+        }
         match finished.answer {
             None if finished.probe => self.breaker.probe_abandoned(now),
             None => {}
@@ -54,13 +72,12 @@ impl Dispatcher {
         let failure = match answer {
             Answer::Attempts(attempts) => return self.settle_attempts(deliveries, attempts, now),
             Answer::TimedOut => {
-                let why = format!("no answer within {} ms", self.spec.retry.timeout_ms);
-                Failure { why, after: None, panicked: false }
+                Failure::with_backoff(format!("no answer within {} ms", self.spec.retry.timeout_ms))
             }
             Answer::Panicked(text) => {
                 self.stats.metrics.panics.inc();
                 tracing::error!(subscription = self.spec.name, panic = text, "the sink panicked");
-                Failure { why: format!("the sink panicked: {text}"), after: None, panicked: true }
+                Failure { panicked: true, ..Failure::with_backoff(format!("the sink panicked: {text}")) }
             }
         };
         for delivery in deliveries {
@@ -77,11 +94,7 @@ impl Dispatcher {
         let mut all_failed = true;
         for delivery in deliveries {
             let Some(attempt) = attempts.next() else {
-                self.failed(
-                    delivery,
-                    Failure { why: "the sink gave no answer".into(), after: None, panicked: false },
-                    now,
-                );
+                self.failed(delivery, Failure::with_backoff("the sink gave no answer".to_owned()), now);
                 continue;
             };
             self.keep_attempt(delivery, &attempt);
@@ -92,7 +105,8 @@ impl Dispatcher {
                     self.done(&delivery.event);
                 }
                 Outcome::Retry { after, why } => {
-                    self.failed(delivery, Failure { why, after, panicked: false }, now);
+                    let wait = Wait::Backoff { at_least: after };
+                    self.failed(delivery, Failure { why, wait, panicked: false }, now);
                 }
                 Outcome::Reject { why } => {
                     all_failed = false;
@@ -109,7 +123,7 @@ impl Dispatcher {
     }
 
     /// The delivery needs nothing more.
-    fn done(&mut self, event: &StoredEvent) {
+    pub(super) fn done(&mut self, event: &StoredEvent) {
         let offset = event.offset();
         if self.retries.remove(offset).is_some() {
             self.checkpointer.unsaved.retry_is_over(offset);
@@ -123,7 +137,7 @@ impl Dispatcher {
     }
 
     /// The delivery is to be tried again, or has used up its tries.
-    fn failed(&mut self, delivery: &Delivery, failure: Failure, now: Instant) {
+    pub(super) fn failed(&mut self, delivery: &Delivery, failure: Failure, now: Instant) {
         let panics = self.retries.get(delivery.event.offset()).map_or(0, |entry| entry.panics)
             + u32::from(failure.panicked);
         let is_gone_from_the_log = delivery.event.offset() < self.reader.log().oldest_offset();
@@ -136,7 +150,12 @@ impl Dispatcher {
             self.dead(delivery, format!("gave up after {} attempts: {}", delivery.attempt, failure.why));
         } else {
             self.stats.metrics.retried.inc();
-            let wait = backoff::wait(&self.spec.retry, delivery.attempt, failure.after, &mut self.random);
+            let wait = match failure.wait {
+                Wait::Backoff { at_least } => {
+                    backoff::wait(&self.spec.retry, delivery.attempt, at_least, &mut self.random)
+                }
+                Wait::Exactly(wait) => wait,
+            };
             self.schedule(delivery, delivery.attempt, panics, now + wait, failure.why);
         }
     }
@@ -156,7 +175,14 @@ impl Dispatcher {
     }
 
     /// Enters the delivery in the retry schedule. Its offset is settled, for the next checkpoint saves both.
-    fn schedule(&mut self, delivery: &Delivery, attempts: u32, panics: u32, due: Instant, why: String) {
+    pub(super) fn schedule(
+        &mut self,
+        delivery: &Delivery,
+        attempts: u32,
+        panics: u32,
+        due: Instant,
+        why: String,
+    ) {
         let (event, purpose) = (&delivery.event, delivery.purpose);
         let offset = event.offset();
         let known = self.retries.get(offset).map(|entry| entry.first_failed_at_micros);
@@ -250,7 +276,7 @@ impl Dispatcher {
     }
 
     /// An event that waited could not be read from the log again.
-    fn settle_unloaded(&mut self, waiting: Waiting, error: LoadError, now: Instant) {
+    pub(super) fn settle_unloaded(&mut self, waiting: Waiting, error: LoadError, now: Instant) {
         let Waiting { offset, attempt, .. } = waiting;
         match error {
             LoadError::Undecodable { record, why } => self.undecodable(&record, why, attempt - 1),
@@ -289,7 +315,7 @@ impl Dispatcher {
     }
 
     /// Keeps the attempt for people to read, unless it is a success at the first try.
-    fn keep_attempt(&mut self, delivery: &Delivery, attempt: &Attempt) {
+    pub(super) fn keep_attempt(&mut self, delivery: &Delivery, attempt: &Attempt) {
         let (outcome, reason) = match &attempt.outcome {
             Outcome::Delivered if delivery.attempt == 1 => return,
             Outcome::Delivered => (AttemptOutcome::Delivered, ""),

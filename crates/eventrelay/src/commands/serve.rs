@@ -117,7 +117,7 @@ impl Greeting {
                 if config.grpc.tls.is_enabled() { "grpcs" } else { "grpc" },
                 if config.tcp.tls.is_enabled() { "tls" } else { "tcp" },
             ],
-            on_stdout: config.subscriptions.iter().all(|subscription| subscription.sink.kind != "stdout"),
+            on_stdout: config.subscriptions.iter().flat_map(|it| &it.sink).all(|sink| sink.kind != "stdout"),
         }
     }
 

@@ -152,7 +152,7 @@ fn subscriptions(config: &Config, problems: &mut Problems) {
         if let Err(error) = subscription.validate() {
             refuse(problems, "subscriptions", error.to_string());
         }
-        if let Err(error) = settings::build_sink(subscription, [0; 16], &environment) {
+        if let Err(error) = settings::build_target(subscription, [0; 16], &environment) {
             refuse(problems, "subscriptions", format!("`{}`: {error}", subscription.name));
         }
         if !names.insert((&subscription.tenant, &subscription.name)) {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use eventrelay_delivery::pull::Consumers;
 use eventrelay_server::auth::ApiKeys;
 use eventrelay_server::grpc::{GrpcMetrics, GrpcServer, GrpcServices};
 use eventrelay_server::http::{HttpMetrics, HttpServer, Services};
@@ -49,6 +50,7 @@ pub(super) struct Parts {
     pub(super) api_keys: Arc<ApiKeys>,
     pub(super) log: eventrelay_log::Log,
     pub(super) subscriptions: Arc<dyn SubscriptionsHealth>,
+    pub(super) consumers: Consumers,
     /// Complete: with the front doors' own metrics.
     pub(super) registry: Arc<Registry>,
 }
@@ -84,6 +86,7 @@ impl FrontDoors {
             log: parts.log.clone(),
             api_keys: Arc::clone(&parts.api_keys),
             subscriptions: Arc::clone(&parts.subscriptions),
+            consumers: parts.consumers.clone(),
             metrics: metrics.grpc,
         };
         let grpc = match config.grpc.enabled {
@@ -95,6 +98,7 @@ impl FrontDoors {
             api_keys: parts.api_keys,
             log: parts.log,
             subscriptions: parts.subscriptions,
+            consumers: parts.consumers,
             registry: parts.registry,
             metrics: metrics.http,
         };

@@ -20,11 +20,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventrelay_delivery::{Engine, EngineOptions, resolve_start};
+use eventrelay_delivery::{Engine, EngineOptions, Target, resolve_start};
 use eventrelay_ingest::{Publisher, PublisherMetrics};
 use eventrelay_server::auth::{ApiKey, ApiKeys};
 use eventrelay_server::quota::{QuotaMetrics, Quotas};
-use eventrelay_sinks::Sink;
 use eventrelay_state::{Subscription, SubscriptionRecord};
 use eventrelay_telemetry::{Exporter, TelemetryMetrics};
 use prometheus_client::registry::Registry;
@@ -180,14 +179,14 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
     let quotas = Quotas::new(config.quotas.clone(), quota_metrics.clone());
     let api_keys = open_api_keys(stores, config, quotas).await?;
     let subscriptions = reconcile(stores, config).await?;
-    let with_sinks = build_sinks(subscriptions, stores.log.id().0, config).await?;
+    let with_targets = build_targets(subscriptions, stores.log.id().0, config).await?;
     let telemetry_metrics = TelemetryMetrics::default();
     let (spans, exporter) = eventrelay_telemetry::start(&config.telemetry, telemetry_metrics.clone())?;
     let checkpoint_interval = Duration::from_millis(config.delivery.checkpoint_interval_ms);
     let engine_options =
         EngineOptions { checkpoint_interval, spans: spans.clone(), ..EngineOptions::default() };
-    let target_checks = target_checks::of(&with_sinks);
-    let engine = Engine::start(log.clone(), stores.state.clone(), with_sinks, engine_options).await?;
+    let target_checks = target_checks::of(&with_targets);
+    let engine = Engine::start(log.clone(), stores.state.clone(), with_targets, engine_options).await?;
     let engine = Arc::new(engine);
 
     let publisher_metrics = PublisherMetrics::default();
@@ -206,6 +205,7 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
         publisher: Arc::clone(&publisher),
         log,
         subscriptions: Arc::new(EngineHealth(Arc::clone(&engine))),
+        consumers: engine.consumers(),
         registry: Arc::new(registry),
     };
     match open_front_doors(config, parts, front_door_metrics).await {
@@ -261,18 +261,18 @@ async fn reconcile(stores: &Stores, config: &Config) -> Result<Vec<SubscriptionR
     Ok(reconciled.declared)
 }
 
-/// Makes a sink for each subscription. Sinks read certificates and secrets from files, so not on the runtime.
-async fn build_sinks(
+/// Makes a sink for each subscription that has one. Sinks read certificates and secrets from files, so not on the runtime.
+async fn build_targets(
     subscriptions: Vec<SubscriptionRecord>,
     log_id: [u8; 16],
     config: &Config,
-) -> Result<Vec<(SubscriptionRecord, Arc<dyn Sink>)>, StartError> {
+) -> Result<Vec<(SubscriptionRecord, Target)>, StartError> {
     let environment = settings::sink_environment(config);
     let build_all = move || {
         let built = subscriptions.into_iter().map(|record| {
-            let sink = settings::build_sink(&record.spec, log_id, &environment)
+            let target = settings::build_target(&record.spec, log_id, &environment)
                 .map_err(|error| StartError::Sink { subscription: record.spec.name.clone(), error })?;
-            Ok((record, sink))
+            Ok((record, target))
         });
         built.collect()
     };

@@ -1,13 +1,13 @@
 //! From the configuration's words to those of each part.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use eventrelay_delivery::Target;
 use eventrelay_event::{EventLimits, json};
 use eventrelay_ingest::PublishLimits;
 use eventrelay_log::{Options, Retention, SyncMode};
 use eventrelay_sinks::egress::AddressPolicy;
-use eventrelay_sinks::{Environment, Owner, Sink, SinkError};
+use eventrelay_sinks::{Environment, Owner, SinkError};
 use eventrelay_state::{Order, Subscription};
 use serde_json::Value;
 
@@ -66,21 +66,22 @@ pub(crate) fn sink_environment(config: &Config) -> Environment {
     }
 }
 
-/// Makes the sink that a subscription names. Blocking: it reads the files that its settings name.
-pub(crate) fn build_sink(
+/// Makes the sink that a subscription names, if it does. Blocking: it reads the files that its settings name.
+pub(crate) fn build_target(
     subscription: &Subscription,
     log_id: [u8; 16],
     environment: &Environment,
-) -> Result<Arc<dyn Sink>, SinkError> {
-    let settings = Value::Object(subscription.sink.settings.clone());
+) -> Result<Target, SinkError> {
+    let Some(sink) = &subscription.sink else { return Ok(Target::Pull) };
+    let settings = Value::Object(sink.settings.clone());
     let owner = Owner {
         tenant: subscription.tenant.as_str().to_owned(),
         subscription: subscription.name.clone(),
         log_id,
     };
-    let sink = eventrelay_sinks::build(&subscription.sink.kind, &settings, &owner, environment)?;
+    let sink = eventrelay_sinks::build(&sink.kind, &settings, &owner, environment)?;
     if sink.needs_strict_order() && subscription.order != Order::Strict {
         return Err(SinkError::NeedsStrictOrder { kind: sink.kind() });
     }
-    Ok(sink)
+    Ok(Target::Push(sink))
 }

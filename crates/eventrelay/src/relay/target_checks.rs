@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventrelay_delivery::Target;
 use eventrelay_sinks::{CheckError, Sink};
-use eventrelay_state::SubscriptionRecord;
+use eventrelay_state::{Subscription, SubscriptionRecord};
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::settings;
+use super::{StartError, settings};
 use crate::Config;
 
 /// Targets that are looked at at once.
@@ -41,18 +42,20 @@ pub struct TargetCheck {
 ///
 /// # Errors
 /// When a sink cannot be made from its settings.
-pub async fn check_targets(config: Config) -> Result<Vec<TargetCheck>, super::StartError> {
-    let build = move || -> Result<Vec<Target>, super::StartError> {
+pub async fn check_targets(config: Config) -> Result<Vec<TargetCheck>, StartError> {
+    let build = move || {
         let environment = settings::sink_environment(&config);
-        let target = |spec: &eventrelay_state::Subscription| {
-            let sink = settings::build_sink(spec, [0; 16], &environment)
-                .map_err(|error| super::StartError::Sink { subscription: spec.name.clone(), error })?;
-            Ok(Target { subscription: spec.name.clone(), tenant: spec.tenant.as_str().to_owned(), sink })
-        };
-        config.subscriptions.iter().map(target).collect()
+        let mut targets = Vec::new();
+        for spec in &config.subscriptions {
+            let failed = |error| StartError::Sink { subscription: spec.name.clone(), error };
+            if let Target::Push(sink) = settings::build_target(spec, [0; 16], &environment).map_err(failed)? {
+                targets.push(Checked::new(spec, sink));
+            }
+        }
+        Ok::<_, StartError>(targets)
     };
     let built = tokio::task::spawn_blocking(build).await;
-    let targets = built.map_err(|_| super::StartError::CutShort)??;
+    let targets = built.map_err(|_| StartError::CutShort)??;
     let sinks: Vec<Arc<dyn Sink>> = targets.iter().map(|target| Arc::clone(&target.sink)).collect();
     let checks = look(targets).collect().await;
     for sink in sinks {
@@ -70,7 +73,7 @@ pub(super) struct StartChecks {
 
 impl StartChecks {
     /// Begins to look.
-    pub(super) fn begin(targets: Vec<Target>) -> Self {
+    pub(super) fn begin(targets: Vec<Checked>) -> Self {
         let stop = CancellationToken::new();
         let task = tokio::spawn({
             let stop = stop.clone();
@@ -92,23 +95,28 @@ impl StartChecks {
 }
 
 /// What is looked at.
-pub(super) struct Target {
+pub(super) struct Checked {
     subscription: String,
     tenant: String,
     sink: Arc<dyn Sink>,
 }
 
-/// The targets of these subscriptions.
-pub(super) fn of(subscriptions: &[(SubscriptionRecord, Arc<dyn Sink>)]) -> Vec<Target> {
-    let target = |(record, sink): &(SubscriptionRecord, Arc<dyn Sink>)| Target {
-        subscription: record.spec.name.clone(),
-        tenant: record.spec.tenant.as_str().to_owned(),
-        sink: Arc::clone(sink),
-    };
-    subscriptions.iter().map(target).collect()
+impl Checked {
+    fn new(spec: &Subscription, sink: Arc<dyn Sink>) -> Self {
+        Self { subscription: spec.name.clone(), tenant: spec.tenant.as_str().to_owned(), sink }
+    }
 }
 
-async fn say_what_is_found(targets: Vec<Target>) {
+/// The sinks of these subscriptions. One that is pulled has none.
+pub(super) fn of(subscriptions: &[(SubscriptionRecord, Target)]) -> Vec<Checked> {
+    let checked = |(record, target): &(SubscriptionRecord, Target)| match target {
+        Target::Push(sink) => Some(Checked::new(&record.spec, Arc::clone(sink))),
+        Target::Pull => None,
+    };
+    subscriptions.iter().filter_map(checked).collect()
+}
+
+async fn say_what_is_found(targets: Vec<Checked>) {
     let mut checks = std::pin::pin!(look(targets));
     while let Some(TargetCheck { subscription, tenant, kind, guarantee, result }) = checks.next().await {
         match result {
@@ -125,12 +133,12 @@ async fn say_what_is_found(targets: Vec<Target>) {
     }
 }
 
-fn look(targets: Vec<Target>) -> impl Stream<Item = TargetCheck> {
+fn look(targets: Vec<Checked>) -> impl Stream<Item = TargetCheck> {
     stream::iter(targets).map(look_at).buffered(CONCURRENT_CHECKS)
 }
 
-async fn look_at(target: Target) -> TargetCheck {
-    let Target { subscription, tenant, sink } = target;
+async fn look_at(target: Checked) -> TargetCheck {
+    let Checked { subscription, tenant, sink } = target;
     let result = match tokio::time::timeout(CHECK_TIMEOUT, sink.check()).await {
         Ok(result) => result,
         Err(_elapsed) => {

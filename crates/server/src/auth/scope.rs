@@ -15,11 +15,13 @@ pub enum Scope {
     Manage = 4,
     /// Everything, for every tenant: keys, metrics, health in full.
     Admin = 8,
+    /// Pull events, and say what became of them.
+    Consume = 16,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Publish, Self::Read, Self::Manage, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Publish, Self::Read, Self::Consume, Self::Manage, Self::Admin];
 
     /// The stable name.
     #[must_use]
@@ -27,6 +29,7 @@ impl Scope {
         match self {
             Self::Publish => "publish",
             Self::Read => "read",
+            Self::Consume => "consume",
             Self::Manage => "manage",
             Self::Admin => "admin",
         }
@@ -35,7 +38,7 @@ impl Scope {
 
 /// A name that no scope has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is publish, read, manage or admin")]
+#[error("a scope is publish, read, consume, manage or admin")]
 pub struct UnknownScope;
 
 impl FromStr for Scope {
@@ -86,7 +89,7 @@ mod tests {
     fn a_set_allows_what_is_in_it_and_admin_everything() {
         let reader: Scopes = ["read", "publish"].into_iter().map(|name| name.parse().unwrap()).collect();
         assert!(reader.allow(Scope::Read) && reader.allow(Scope::Publish));
-        assert!(!reader.allow(Scope::Manage) && !reader.allow(Scope::Admin));
+        assert!([Scope::Consume, Scope::Manage, Scope::Admin].iter().all(|scope| !reader.allow(*scope)));
         assert_eq!(reader.names().collect::<Vec<_>>(), ["publish", "read"]);
         assert!(Scope::ALL.into_iter().all(|scope| Scopes::ALL.allow(scope)));
         assert!(!Scopes::from_iter([]).allow(Scope::Read));

@@ -10,7 +10,7 @@ use super::pipeline::{self, Answers};
 use super::publish_stream::PublishStream;
 use super::refusals::Refused;
 use super::service::Call;
-use super::{messages, status, subscribe};
+use super::{consume, messages, status, subscribe};
 use crate::proto::v1;
 use crate::proto::v1::event_relay_server::EventRelay;
 
@@ -65,5 +65,14 @@ impl EventRelay for Call {
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let opened = subscribe::open(&self.shared, self.access()?, request.into_inner()).await;
         Ok(Response::new(Box::pin(opened.map_err(Refused::into_status)?)))
+    }
+
+    type ConsumeStream = consume::Answers;
+
+    async fn consume(
+        &self,
+        request: Request<Streaming<v1::ConsumeRequest>>,
+    ) -> Result<Response<Self::ConsumeStream>, Status> {
+        Ok(Response::new(consume::start(self, request.into_inner()).await?))
     }
 }

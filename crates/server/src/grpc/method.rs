@@ -10,6 +10,7 @@ pub(crate) enum Method {
     GetEvent,
     GetStatus,
     Subscribe,
+    Consume,
     IngestEvent,
     JobStatus,
     StreamLogs,
@@ -20,12 +21,13 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Publish,
         Self::PublishStream,
         Self::GetEvent,
         Self::GetStatus,
         Self::Subscribe,
+        Self::Consume,
         Self::IngestEvent,
         Self::JobStatus,
         Self::StreamLogs,
@@ -46,6 +48,7 @@ impl Method {
             ("eventrelay.v1.EventRelay", "GetEvent") => Self::GetEvent,
             ("eventrelay.v1.EventRelay", "GetStatus") => Self::GetStatus,
             ("eventrelay.v1.EventRelay", "Subscribe") => Self::Subscribe,
+            ("eventrelay.v1.EventRelay", "Consume") => Self::Consume,
             ("event.EventService", "IngestEvent") => Self::IngestEvent,
             ("event.EventService", "GetStatus") => Self::JobStatus,
             ("ingestpb.Ingestor", "StreamLogs") => Self::StreamLogs,
@@ -64,6 +67,7 @@ impl Method {
             Self::GetEvent => "eventrelay.v1.EventRelay/GetEvent",
             Self::GetStatus => "eventrelay.v1.EventRelay/GetStatus",
             Self::Subscribe => "eventrelay.v1.EventRelay/Subscribe",
+            Self::Consume => "eventrelay.v1.EventRelay/Consume",
             Self::IngestEvent => "event.EventService/IngestEvent",
             Self::JobStatus => "event.EventService/GetStatus",
             Self::StreamLogs => "ingestpb.Ingestor/StreamLogs",
@@ -81,6 +85,7 @@ impl Method {
                 Some(Scope::Publish)
             }
             Self::GetEvent | Self::GetStatus | Self::JobStatus | Self::Subscribe => Some(Scope::Read),
+            Self::Consume => Some(Scope::Consume),
             Self::Health | Self::Reflection | Self::ReflectionAlpha | Self::Unknown => None,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! | service | |
 //! |---|---|
-//! | `eventrelay.v1.EventRelay` | our own API: `Publish`, `PublishStream`, `GetEvent`, `GetStatus`, `Subscribe` |
+//! | `eventrelay.v1.EventRelay` | our own API: `Publish`, `PublishStream`, `GetEvent`, `GetStatus`, `Subscribe`, `Consume` |
 //! | `event.EventService` | the contract of a job-tracked ingester |
 //! | `ingestpb.Ingestor` | the contract of a streaming relay |
 //! | `grpc.health.v1.Health` | whether events are taken |
@@ -22,6 +22,7 @@
 //! Every limit is in [`GrpcOptions`].
 
 mod connection;
+mod consume;
 mod deadline;
 mod event_relay;
 mod event_service;

@@ -2,14 +2,15 @@
 //!
 //! | status | codes | |
 //! |---|---|---|
-//! | `INVALID_ARGUMENT` | `invalid_event`, `empty_batch`, `event_too_large`, `batch_too_large`, those of data that is no JSON, `malformed_message`, `invalid_sequence` | repeat it changed |
+//! | `INVALID_ARGUMENT` | `invalid_event`, `empty_batch`, `event_too_large`, `batch_too_large`, those of data that is no JSON, `malformed_message`, `invalid_sequence`, `invalid_pull_request` | repeat it changed |
 //! | `ALREADY_EXISTS` | `idempotency_key_reused` | another event has the key |
-//! | `NOT_FOUND` | `event_not_found` | |
+//! | `NOT_FOUND` | `event_not_found`, `subscription_not_found` | |
+//! | `FAILED_PRECONDITION` | `push_subscription` | it has a sink: there is nothing to pull |
 //! | `OUT_OF_RANGE` | `invalid_start`, `offset_trimmed` | begin elsewhere |
 //! | `UNAUTHENTICATED` | `unauthenticated` | show a good key |
 //! | `PERMISSION_DENIED` | `missing_scope`, `forbidden_host`, `forbidden_origin` | |
 //! | `RESOURCE_EXHAUSTED` | `message_too_large` | repeat it smaller |
-//! | `RESOURCE_EXHAUSTED` | `overloaded`, `disk_full`, `too_many_streams`, `rate_limited`, `too_many_bytes_in_flight` | nothing is stored: repeat it later |
+//! | `RESOURCE_EXHAUSTED` | `overloaded`, `disk_full`, `too_many_streams`, `too_many_pulls`, `rate_limited`, `too_many_bytes_in_flight` | nothing is stored: repeat it later |
 //! | `UNAVAILABLE` | `unavailable`, `shutting_down`, `log_poisoned`, `log_unreadable` | nothing is stored: repeat it later |
 //! | `UNKNOWN` | `outcome_unknown`, `unconfirmed` | repeat it with the same key, after a restart |
 //! | `DEADLINE_EXCEEDED` | `call_timeout`, `message_timeout` | repeat it with the same key |

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use eventrelay_delivery::pull::Consumers;
 use eventrelay_event::{Event, Tenant};
 use eventrelay_ingest::{Publisher, Receipts, Submitted};
 use eventrelay_log::Log;
@@ -56,6 +57,8 @@ pub struct Services {
     pub api_keys: Arc<ApiKeys>,
     /// Tells what became of events.
     pub subscriptions: Arc<dyn SubscriptionsHealth>,
+    /// Where consumers pull events.
+    pub consumers: Consumers,
     /// The front door's own metrics, registered by the caller.
     pub metrics: GrpcMetrics,
 }
@@ -65,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) log: Log,
     pub(crate) subscriptions: Arc<dyn SubscriptionsHealth>,
+    pub(crate) consumers: Consumers,
     pub(crate) metrics: GrpcMetrics,
     api_keys: Arc<ApiKeys>,
     pub(crate) stage: watch::Receiver<Stage>,
@@ -101,6 +105,7 @@ impl Shared {
             publisher: services.publisher,
             log: services.log,
             subscriptions: services.subscriptions,
+            consumers: services.consumers,
             metrics: services.metrics,
             api_keys: services.api_keys,
             stage,
@@ -289,9 +294,8 @@ async fn dispatch(method: Method, call: Call, request: Request<Upload>) -> Respo
         | Method::PublishStream
         | Method::GetEvent
         | Method::GetStatus
-        | Method::Subscribe => {
-            EventRelayServer::new(call).max_decoding_message_size(limit).call(request).await
-        }
+        | Method::Subscribe
+        | Method::Consume => EventRelayServer::new(call).max_decoding_message_size(limit).call(request).await,
         Method::IngestEvent | Method::JobStatus => {
             EventServiceServer::new(call).max_decoding_message_size(limit).call(request).await
         }

@@ -27,6 +27,7 @@ pub(crate) fn scope_of(route: Route) -> Option<Scope> {
     match route {
         Route::Publish | Route::PublishStream => Some(Scope::Publish),
         Route::Find | Route::Status | Route::Stream => Some(Scope::Read),
+        Route::Pull | Route::AckLeases | Route::NackLeases | Route::ExtendLeases => Some(Scope::Consume),
         // They show what all tenants do.
         Route::Health | Route::Metrics | Route::Noop => Some(Scope::Admin),
         Route::CreateKey | Route::ListKeys | Route::RevokeKey => Some(Scope::Admin),
@@ -56,7 +57,8 @@ pub(crate) fn presented(headers: &HeaderMap) -> Result<Option<&str>, Ambiguous> 
     Ok(found)
 }
 
-fn refused(error: AuthError) -> Problem {
+/// A key that is not good, or not for this.
+pub(crate) fn refused(error: AuthError) -> Problem {
     match error {
         AuthError::Unauthenticated => {
             let title = "An API key is needed";

@@ -7,6 +7,7 @@
 //! | `GET /v1/events/{id}` | one event |
 //! | `GET /v1/events/{id}/status` | what became of it |
 //! | `GET /v1/events/stream` | the log as it grows: see [`routes::stream`] |
+//! | `POST /v1/subscriptions/{name}/pull`, `…/ack`, `…/nack`, `…/extend` | pull events under leases: see [`routes::pull`] |
 //! | `/v1/keys` | API keys: see [`routes::keys`] |
 //! | `GET /health`, `/healthz`, `/readyz` | see [`routes::health`] |
 //! | `GET /metrics` | OpenMetrics text |

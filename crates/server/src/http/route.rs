@@ -18,6 +18,10 @@ pub(crate) enum Route {
     CreateKey,
     ListKeys,
     RevokeKey,
+    Pull,
+    AckLeases,
+    NackLeases,
+    ExtendLeases,
     Noop,
     /// A resource that exists, with a method that it does not have.
     WrongMethod,
@@ -39,9 +43,10 @@ pub(crate) enum Target<'a> {
 
 const EVENTS: &str = "/v1/events";
 const KEYS: &str = "/v1/keys";
+const SUBSCRIPTIONS: &str = "/v1/subscriptions";
 
 impl Route {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Publish,
         Self::PublishStream,
         Self::Find,
@@ -54,6 +59,10 @@ impl Route {
         Self::CreateKey,
         Self::ListKeys,
         Self::RevokeKey,
+        Self::Pull,
+        Self::AckLeases,
+        Self::NackLeases,
+        Self::ExtendLeases,
         Self::Noop,
         Self::WrongMethod,
         Self::Unknown,
@@ -73,6 +82,10 @@ impl Route {
             Self::Metrics => "/metrics",
             Self::CreateKey | Self::ListKeys => KEYS,
             Self::RevokeKey => "/v1/keys/{id}",
+            Self::Pull => "/v1/subscriptions/{name}/pull",
+            Self::AckLeases => "/v1/subscriptions/{name}/ack",
+            Self::NackLeases => "/v1/subscriptions/{name}/nack",
+            Self::ExtendLeases => "/v1/subscriptions/{name}/extend",
             Self::Noop => "/noop",
             Self::WrongMethod => "wrong_method",
             Self::Unknown => "unknown",
@@ -83,6 +96,7 @@ impl Route {
     pub(crate) fn method_label(self) -> &'static str {
         match self {
             Self::Publish | Self::PublishStream | Self::CreateKey | Self::Noop => "POST",
+            Self::Pull | Self::AckLeases | Self::NackLeases | Self::ExtendLeases => "POST",
             Self::RevokeKey => "DELETE",
             Self::Find
             | Self::Status
@@ -110,6 +124,9 @@ impl<'a> Target<'a> {
             "/metrics" => Route::Metrics,
             "/noop" if noop_enabled => Route::Noop,
             _ => {
+                if let Some(rest) = below(path, SUBSCRIPTIONS) {
+                    return Self::of_subscription(method, rest);
+                }
                 return match (below(path, EVENTS), below(path, KEYS)) {
                     (Some(rest), _) => Self::of_event(method, rest),
                     (None, Some(id)) => Self::of_key(method, id),
@@ -148,6 +165,21 @@ impl<'a> Target<'a> {
             Method::DELETE => Self::Route(Route::RevokeKey, id),
             _ => Self::WrongMethod("DELETE"),
         }
+    }
+
+    /// What consumers do with a subscription, below its name.
+    fn of_subscription(method: &Method, rest: &'a str) -> Self {
+        let Some((name, action)) = rest.split_once('/').filter(|(name, _)| !name.is_empty()) else {
+            return Self::Unknown;
+        };
+        let route = match action {
+            "pull" => Route::Pull,
+            "ack" => Route::AckLeases,
+            "nack" => Route::NackLeases,
+            "extend" => Route::ExtendLeases,
+            _ => return Self::Unknown,
+        };
+        if method == Method::POST { Self::Route(route, name) } else { Self::WrongMethod("POST") }
     }
 
     /// A resource below an event's id.
@@ -201,6 +233,9 @@ mod tests {
         assert_eq!(find(Method::PUT, "/v1/keys"), Target::WrongMethod("GET, HEAD, POST"));
         assert_eq!(find(Method::DELETE, "/v1/keys/key_1"), Target::Route(Route::RevokeKey, "key_1"));
         assert_eq!(find(Method::GET, "/v1/keys/key_1"), Target::WrongMethod("DELETE"));
+        assert_eq!(find(Method::POST, "/v1/subscriptions/jobs/pull"), Target::Route(Route::Pull, "jobs"));
+        assert_eq!(find(Method::POST, "/v1/subscriptions/jobs/ack"), Target::Route(Route::AckLeases, "jobs"));
+        assert_eq!(find(Method::GET, "/v1/subscriptions/jobs/nack"), Target::WrongMethod("POST"));
         assert_eq!(find(Method::HEAD, "/healthz"), Target::Route(Route::Live, ""));
         for path in [
             "/",
@@ -208,6 +243,10 @@ mod tests {
             "/v1/events//status",
             "/v1/events/a/b",
             "/v1/eventsx",
+            "/v1/subscriptions/jobs",
+            "/v1/subscriptions//pull",
+            "/v1/subscriptions/jobs/pull/",
+            "/v1/subscriptions/jobs/x/pull",
             "/V1/events",
             "//v1/events",
             "/noop",

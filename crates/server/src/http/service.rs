@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use eventrelay_delivery::pull::Consumers;
 use eventrelay_ingest::Publisher;
 use eventrelay_log::Log;
 use http::header::{CONNECTION, EXPECT, HeaderValue};
@@ -21,7 +22,7 @@ use super::options::ServerOptions;
 use super::problem::Problem;
 use super::request_id::{RequestIds, X_REQUEST_ID};
 use super::route::{Route, Target};
-use super::routes::{events, health, keys, metrics, stream};
+use super::routes::{events, health, keys, metrics, pull, stream};
 use super::state::{ConnectionState, InFlight};
 use super::upload::{Upload, UploadLimits};
 use crate::auth::{Access, ApiKeys};
@@ -39,6 +40,8 @@ pub struct Services {
     pub api_keys: Arc<ApiKeys>,
     /// Tells how the subscriptions are.
     pub subscriptions: Arc<dyn SubscriptionsHealth>,
+    /// Where consumers pull events.
+    pub consumers: Consumers,
     /// What `GET /metrics` shows, complete before the server is bound.
     pub registry: Arc<Registry>,
     /// The front door's own metrics, registered by the caller in `registry`.
@@ -50,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) log: Log,
     pub(crate) subscriptions: Arc<dyn SubscriptionsHealth>,
+    pub(crate) consumers: Consumers,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: HttpMetrics,
     pub(crate) api_keys: Arc<ApiKeys>,
@@ -76,6 +80,7 @@ impl Shared {
             publisher: services.publisher,
             log: services.log,
             subscriptions: services.subscriptions,
+            consumers: services.consumers,
             registry: services.registry,
             metrics: services.metrics,
             api_keys: services.api_keys,
@@ -210,6 +215,10 @@ async fn serve(
         Route::CreateKey => keys::create(shared, upload).await,
         Route::ListKeys => keys::list(shared).await,
         Route::RevokeKey => keys::revoke(shared, id).await,
+        Route::Pull => pull::pull(shared, access, upload, id).await,
+        Route::AckLeases => pull::ack(shared, access, upload, id).await,
+        Route::NackLeases => pull::nack(shared, access, upload, id).await,
+        Route::ExtendLeases => pull::extend(shared, access, upload, id).await,
         Route::Noop => upload.read().await.map(|_| no_content()),
         Route::PublishStream
         | Route::Live

@@ -98,6 +98,7 @@ impl TestServer {
             log: log.clone(),
             api_keys: Arc::clone(&api_keys),
             subscriptions: Arc::clone(&subscriptions) as Arc<dyn SubscriptionsHealth>,
+            consumers: eventrelay_delivery::pull::Consumers::default(),
             metrics,
         };
         let (server, address) = GrpcServer::bind(&options, services).unwrap();

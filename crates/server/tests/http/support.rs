@@ -109,6 +109,7 @@ impl TestServer {
             )),
             log: log.clone(),
             subscriptions: Arc::clone(&subscriptions) as Arc<dyn SubscriptionsHealth>,
+            consumers: eventrelay_delivery::pull::Consumers::default(),
             registry: Arc::new(registry),
             metrics,
         };

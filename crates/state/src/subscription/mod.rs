@@ -7,6 +7,8 @@
 //! order = "by_key"
 //! sink = { kind = "webhook", url = "https://billing.example/hooks" }
 //! ```
+//!
+//! One without a sink is a pull subscription: consumers fetch its events themselves.
 
 mod policy;
 mod start;
@@ -20,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use policy::{BatchSettings, BreakerSettings, Rate, RetryPolicy};
 pub use start::Start;
 
-/// A durable interest in events: which, from where on, how, and to which target.
+/// A durable interest in events: which, from where on, how, and to which target, if to any.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subscription {
@@ -38,10 +40,11 @@ pub struct Subscription {
     /// What order deliveries keep. Default `unordered`.
     #[serde(default)]
     pub order: Order,
-    /// The most calls of the sink at once; `strict` order always has one. Default 64, at most 4,096.
+    /// The most calls of the sink at once; `strict` order always has one. Of a pull subscription, the most events that its
+    /// consumers have leased together. Default 64, at most 4,096.
     #[serde(default = "default_max_in_flight")]
     pub max_in_flight: NonZeroU32,
-    /// How many events a call of the sink takes, within the sink's own limit.
+    /// How many events a call of the sink, or a pull, takes, within its own limit.
     #[serde(default)]
     pub batch: BatchSettings,
     /// When failed deliveries are tried again, and when they are given up.
@@ -56,8 +59,9 @@ pub struct Subscription {
     /// The same with a period of its own, for less than one a second: not both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<Rate>,
-    /// Through what it delivers.
-    pub sink: SinkSpec,
+    /// Through what it delivers. None: consumers pull its events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<SinkSpec>,
 }
 
 /// What order a subscription's deliveries keep.
@@ -119,6 +123,9 @@ impl Subscription {
         }
         if self.rate_limit.is_some_and(|rate| rate.period_ms.get() > Rate::PERIOD_LIMIT_MS) {
             return Err(self.invalid("rate_limit.period_ms", "must be at most 86400000 (a day)"));
+        }
+        if self.sink.is_none() && self.batch.max_age_ms.is_some() {
+            return Err(self.invalid("batch.max_age_ms", "is for sinks: a pull says itself how long it waits"));
         }
         self.batch.validate().map_err(|(field, why)| self.invalid(field, why))?;
         self.retry.validate().map_err(|(field, why)| self.invalid(field, why))?;

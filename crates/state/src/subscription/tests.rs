@@ -19,11 +19,21 @@ fn a_name_and_a_sink_are_enough() {
     assert_eq!(spec.validate(), Ok(()));
     assert_eq!((spec.tenant.as_str(), spec.order, spec.start), ("default", Order::Unordered, Start::Latest));
     assert_eq!((spec.retry.max_attempts.get(), spec.max_in_flight.get()), (12, 64));
-    assert_eq!(spec.sink.settings["url"], "http://127.0.0.1:9/");
-    assert!(
-        !spec.sink.settings.contains_key("kind"),
-        "the sink's settings refuse fields that they do not know"
-    );
+    let sink = spec.sink.unwrap();
+    assert_eq!(sink.settings["url"], "http://127.0.0.1:9/");
+    assert!(!sink.settings.contains_key("kind"), "the sink's settings refuse fields that they do not know");
+}
+
+#[test]
+fn without_a_sink_it_is_for_consumers_that_pull() {
+    let spec = parse("[[subscriptions]]\nname = 'jobs'").unwrap();
+    assert_eq!((spec.validate(), &spec.sink), (Ok(()), &None));
+    let json = serde_json::to_string(&spec).unwrap();
+    assert!(!json.contains("sink"), "{json}");
+    assert_eq!(serde_json::from_str::<Subscription>(&json).unwrap(), spec);
+    for wrong in ["sink = {}", "sink = 'pull'", "sinks = { kind = 'stdout' }"] {
+        assert!(parse(&format!("[[subscriptions]]\nname = 'jobs'\n{wrong}")).is_err(), "{wrong}");
+    }
 }
 
 #[test]

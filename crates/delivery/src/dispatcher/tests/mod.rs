@@ -5,6 +5,8 @@ mod failing;
 mod gathering;
 mod ordering;
 mod outages;
+mod pulling;
+mod pulling_model;
 mod replaying;
 mod running;
 
@@ -22,10 +24,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Command, Directive, Dispatcher, Ended, Parts};
+use super::{Command, Directive, Dispatcher, Ended, Parts, Target};
 use crate::metrics::DeliveryMetrics;
 use crate::model::{Activity, MemoryLog, MemoryStore, ScriptedSink, Step};
 use crate::options::EngineOptions;
+use crate::pull::PullSubscription;
 use crate::status::{RunState, SubscriptionStats};
 
 /// What a subscription outlives: its log, its saved state and its target.
@@ -35,6 +38,8 @@ struct World {
     sink: Arc<ScriptedSink>,
     activity: Arc<Activity>,
     spec: Subscription,
+    /// Whether consumers pull, and the sink gets nothing.
+    is_pull: bool,
     /// All that were asked for.
     replays: Mutex<Vec<ReplayRecord>>,
 }
@@ -44,6 +49,8 @@ struct Running {
     stats: Arc<SubscriptionStats>,
     directives: watch::Sender<Directive>,
     commands: mpsc::Sender<Command>,
+    /// For a subscription that is pulled from.
+    consumers: PullSubscription,
     task: JoinHandle<Ended>,
 }
 
@@ -82,8 +89,14 @@ impl World {
             sink: Arc::new(ScriptedSink::new(batch, activity.clone(), script)),
             activity,
             spec,
+            is_pull: false,
             replays: Mutex::default(),
         }
+    }
+
+    /// A subscription without a sink.
+    fn pulled(changes: serde_json::Value) -> Self {
+        Self { is_pull: true, ..Self::new(spec(changes), 1, |_| Step::Panic) }
     }
 
     fn start(&self) -> Running {
@@ -94,7 +107,12 @@ impl World {
         let position = self.store.position();
         let cursor = position.progress.cursor();
         let run_state = super::halt_of(lifecycle.clone());
-        let metrics = DeliveryMetrics::new().subscription("default", "tested");
+        let all_metrics = DeliveryMetrics::new();
+        let metrics = all_metrics.subscription("default", "tested");
+        let target = match self.is_pull {
+            true => Target::consumers(all_metrics.leases("default", "tested")),
+            false => Target::Sink(self.sink.clone()),
+        };
         let stats = Arc::new(SubscriptionStats::new(metrics, run_state, cursor, cursor));
         let (directives, receiver) =
             watch::channel(Directive { paused: false, resumptions: 0, stop_by: None });
@@ -108,7 +126,7 @@ impl World {
                 created_at_micros: 0,
             },
             position,
-            sink: self.sink.clone(),
+            target,
             log: Arc::new(self.log.clone()),
             store: self.store.clone(),
             stats: stats.clone(),
@@ -117,7 +135,8 @@ impl World {
             replays: self.running_replays(),
             options: EngineOptions { seed: Some(7), ..EngineOptions::default() },
         });
-        Running { stats, directives, commands, task: tokio::spawn(dispatcher.run()) }
+        let consumers = PullSubscription::new(commands.clone());
+        Running { stats, directives, commands, consumers, task: tokio::spawn(dispatcher.run()) }
     }
 
     /// Those that a restart goes on with.

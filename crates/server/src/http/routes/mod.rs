@@ -4,4 +4,5 @@ pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod keys;
 pub(crate) mod metrics;
+pub(crate) mod pull;
 pub(crate) mod stream;
