@@ -17,6 +17,7 @@ pub mod nats;
 pub mod object_store;
 pub mod postgres;
 pub mod rabbitmq;
+pub mod redis;
 pub mod stdout;
 pub mod webhook;
 
@@ -46,5 +47,5 @@ pub use registry::{KINDS, build};
 pub use secret::Secret;
 pub use setting_files::TlsFiles;
 pub use sink::{
-    Attempt, BatchLimit, BoxFuture, CheckError, Delivery, Guarantee, Outcome, Owner, Response, Sink,
+    Attempt, BatchLimit, BoxFuture, CheckError, DeadLetterCopy, Delivery, Guarantee, Outcome, Owner, Response, Sink,
 };

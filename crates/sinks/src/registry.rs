@@ -12,10 +12,11 @@ use crate::nats::NatsSink;
 use crate::object_store::ObjectStoreSink;
 use crate::postgres::PostgresSink;
 use crate::rabbitmq::RabbitmqSink;
+use crate::redis::RedisSink;
 use crate::stdout::StdoutSink;
 use crate::webhook::WebhookSink;
 use crate::{
-    Environment, Owner, Sink, SinkError, file, http, nats, object_store, postgres, rabbitmq, settings,
+    Environment, Owner, Sink, SinkError, file, http, nats, object_store, postgres, rabbitmq, redis, settings,
     stdout, webhook,
 };
 
@@ -28,6 +29,7 @@ pub const KINDS: &[&str] = &[
     postgres::KIND,
     nats::KIND,
     rabbitmq::KIND,
+    redis::KIND,
     object_store::KIND,
     file::KIND,
     stdout::KIND,
@@ -62,6 +64,9 @@ pub fn build(
         }
         rabbitmq::KIND => {
             Ok(Arc::new(RabbitmqSink::new(&settings::parse(rabbitmq::KIND, settings)?, owner, environment)?))
+        }
+        redis::KIND => {
+            Ok(Arc::new(RedisSink::new(&settings::parse(redis::KIND, settings)?, owner, environment)?))
         }
         file::KIND => Ok(Arc::new(FileSink::new(&settings::parse(file::KIND, settings)?, environment)?)),
         postgres::KIND => {
@@ -105,6 +110,7 @@ mod tests {
             ("postgres", postgres),
             ("nats", nats),
             ("rabbitmq", rabbitmq),
+            ("redis", json!({"servers": ["redis://redis.example.com"], "stream": "events", "ids": "offset"})),
             ("stdout", json!({})),
         ] {
             let sink = build(kind, &settings, &owner(), &Environment::default()).unwrap();
@@ -117,7 +123,7 @@ mod tests {
     fn an_unknown_kind_lists_the_known() {
         assert_eq!(
             error("fax", &json!({})),
-            "unknown sink kind `fax`; the known kinds are webhook, http, kafka, postgres, nats, rabbitmq, object_store, file, stdout"
+            "unknown sink kind `fax`; the known kinds are webhook, http, kafka, postgres, nats, rabbitmq, redis, object_store, file, stdout"
         );
     }
 

@@ -51,6 +51,20 @@ pub trait Sink: Send + Sync + 'static {
         true
     }
 
+    /// Whether it keeps dead letters too: [`Sink::dead_letters`] is called only if it does.
+    fn takes_dead_letters(&self) -> bool {
+        false
+    }
+
+    /// Is given copies of dead letters, once they are durable here; at most once or, after an error, once more. No cursor
+    /// waits for it. Safe to drop at any await.
+    ///
+    /// # Errors
+    /// Why the copies are to be given again later, perhaps all of them; for people, no secrets.
+    fn dead_letters<'a>(&'a self, _letters: &'a [DeadLetterCopy]) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Finishes what is open (files, connections) before the process ends.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
@@ -138,6 +152,19 @@ impl Delivery {
             None => Cow::Borrowed(context.traceparent),
         })
     }
+}
+
+/// A dead letter, for a target that keeps them as well.
+#[derive(Debug, Clone)]
+pub struct DeadLetterCopy {
+    /// The event.
+    pub event: StoredEvent,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// Why it was given up, for people; no secrets.
+    pub reason: String,
+    /// When it was given up: microseconds since the Unix epoch.
+    pub dead_at_micros: u64,
 }
 
 /// One try of a delivery.
