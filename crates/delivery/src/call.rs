@@ -126,10 +126,10 @@ impl Call {
 }
 
 async fn deliver(sink: Arc<dyn Sink>, deliveries: &[Delivery], timeout: Duration) -> Answer {
-    let call = CatchPanic { future: Box::pin(async { sink.deliver(deliveries).await }) };
+    let call = catch_panic(async { sink.deliver(deliveries).await });
     match tokio::time::timeout(timeout, call).await {
         Ok(Ok(attempts)) => Answer::Attempts(attempts),
-        Ok(Err(panic)) => Answer::Panicked(panic_text(&*panic)),
+        Ok(Err(panic)) => Answer::Panicked(panic),
         Err(_elapsed) => Answer::TimedOut,
     }
 }
@@ -171,6 +171,11 @@ async fn load(log: &Arc<dyn EventLog>, offset: u64) -> Result<StoredEvent, LoadE
 pub(crate) fn decode(record: &Record) -> Result<StoredEvent, String> {
     StoredEvent::decode(record.offset, record.append_time_micros, record.payload.clone())
         .map_err(|error| error.to_string())
+}
+
+/// Resolves with the text of a future's panic instead of passing it on.
+pub(crate) async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    CatchPanic { future: Box::pin(future) }.await.map_err(|panic| panic_text(&*panic))
 }
 
 /// Resolves with the panic of a future instead of passing it on.

@@ -150,6 +150,8 @@ pub(crate) struct Checkpointer {
     subscription: SubscriptionId,
     interval: Duration,
     pub(crate) unsaved: Unsaved,
+    /// Dead letters that have become durable, until they are taken; kept only where somebody takes them.
+    durable_dead_letters: Option<Vec<DeadLetter>>,
     saving: Option<Saving>,
     saved: Saved,
     /// No save begins before it.
@@ -167,8 +169,27 @@ impl Checkpointer {
     ) -> Self {
         let saved = Saved { cursor: progress.cursor(), needed, settled: 0 };
         let not_before = Instant::now() + interval;
-        let unsaved = Unsaved::default();
-        Self { store, subscription, interval, unsaved, saving: None, saved, not_before, failed_in_a_row: 0 }
+        Self {
+            store,
+            subscription,
+            interval,
+            unsaved: Unsaved::default(),
+            durable_dead_letters: None,
+            saving: None,
+            saved,
+            not_before,
+            failed_in_a_row: 0,
+        }
+    }
+
+    /// From now on [`Self::take_durable_dead_letters`] gives them.
+    pub(crate) fn keep_durable_dead_letters(&mut self) {
+        self.durable_dead_letters.get_or_insert_default();
+    }
+
+    /// The dead letters that have become durable since the last time.
+    pub(crate) fn take_durable_dead_letters(&mut self) -> Vec<DeadLetter> {
+        self.durable_dead_letters.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// When the next save may begin, if there is anything to save. `settled` counts what was settled so far.
@@ -201,6 +222,9 @@ impl Checkpointer {
         match result {
             Ok(()) => {
                 self.saved = saving.saved;
+                if let Some(durable) = &mut self.durable_dead_letters {
+                    durable.extend(saving.changes.dead_letters.into_values().flatten());
+                }
                 self.failed_in_a_row = 0;
                 Ok(self.saved)
             }

@@ -19,6 +19,7 @@ mod call;
 mod call_spans;
 mod checkpointer;
 mod clock;
+mod dead_letter_copies;
 mod dispatcher;
 mod engine;
 mod event_log;

@@ -41,6 +41,7 @@ pub(crate) struct DeliveryMetrics {
     lost_events: Family<SubscriptionLabels, Counter>,
     save_failures: Family<SubscriptionLabels, Counter>,
     leases_ended: Family<OutcomeLabels, Counter>,
+    dead_letter_copies: Family<OutcomeLabels, Counter>,
 }
 
 /// How the leases of one pull subscription ended.
@@ -78,6 +79,9 @@ pub(crate) struct SubscriptionMetrics {
     pub(crate) panics: Counter,
     pub(crate) lost_events: Counter,
     pub(crate) save_failures: Counter,
+    /// Copies of dead letters that the sink has taken, and those that it has not.
+    pub(crate) dead_letters_copied: Counter,
+    pub(crate) dead_letter_copies_dropped: Counter,
 }
 
 impl DeliveryMetrics {
@@ -89,15 +93,18 @@ impl DeliveryMetrics {
             lost_events: Family::default(),
             save_failures: Family::default(),
             leases_ended: Family::default(),
+            dead_letter_copies: Family::default(),
         }
     }
 
     pub(crate) fn subscription(&self, tenant: &str, name: &str) -> SubscriptionMetrics {
         let labels = SubscriptionLabels { subscription: name.to_owned(), tenant: tenant.to_owned() };
-        let outcome = |outcome| {
+        let labels_of = |outcome| {
             let (subscription, tenant) = (name.to_owned(), tenant.to_owned());
-            self.outcomes.get_or_create_owned(&OutcomeLabels { subscription, tenant, outcome })
+            OutcomeLabels { subscription, tenant, outcome }
         };
+        let outcome = |outcome| self.outcomes.get_or_create_owned(&labels_of(outcome));
+        let copies = |outcome| self.dead_letter_copies.get_or_create_owned(&labels_of(outcome));
         SubscriptionMetrics {
             delivered: outcome("delivered"),
             retried: outcome("retried"),
@@ -107,6 +114,8 @@ impl DeliveryMetrics {
             panics: self.panics.get_or_create_owned(&labels),
             lost_events: self.lost_events.get_or_create_owned(&labels),
             save_failures: self.save_failures.get_or_create_owned(&labels),
+            dead_letters_copied: copies("copied"),
+            dead_letter_copies_dropped: copies("dropped"),
         }
     }
 
@@ -157,6 +166,11 @@ impl DeliveryMetrics {
             "Leases of pull subscriptions by how they ended: acked, nacked, expired, left (the consumer went away), returned \
              (they did not reach it)",
             self.leases_ended.clone(),
+        );
+        registry.register(
+            "eventrelay_dead_letter_copies",
+            "Copies of dead letters for sinks that keep them too, by what came of them: copied, dropped",
+            self.dead_letter_copies.clone(),
         );
         registry.register_collector(Box::new(Gauges { statuses }));
     }

@@ -48,6 +48,7 @@ use crate::breaker::Breaker;
 use crate::call::Finished;
 use crate::checkpointer::{Checkpointer, Saved};
 use crate::clock::Clock;
+use crate::dead_letter_copies::DeadLetterCopies;
 use crate::event_log::EventLog;
 use crate::key_gate::{Admission, KeyGate, Place};
 use crate::metrics::LeaseMetrics;
@@ -178,6 +179,7 @@ pub(crate) struct Dispatcher {
     rate: Option<RateLimit>,
     in_flight: FuturesUnordered<BoxFuture<'static, Finished>>,
     checkpointer: Checkpointer,
+    copies: DeadLetterCopies,
     halt: RunState,
     /// The system refused a read: nothing is read before then.
     read_again_at: Option<Instant>,
@@ -210,7 +212,12 @@ impl Dispatcher {
         let replays = replays.into_iter().map(|record| Replay::new(record, &log, &store, now)).collect();
         let interval = options.checkpoint_interval;
         let tracer = options.spans.deliveries(&spec.tenant, &spec.name, target.kind());
-        let checkpointer = Checkpointer::new(Arc::clone(&store), id, interval, &position.progress, needed);
+        let mut checkpointer =
+            Checkpointer::new(Arc::clone(&store), id, interval, &position.progress, needed);
+        let copies = dead_letter_copies(&spec, &target, &stats);
+        if copies.are_wanted() {
+            checkpointer.keep_durable_dead_letters();
+        }
         let mut dispatcher = Self {
             limit: target.batch_limit(&spec),
             batch_wait: target.batch_wait(&spec),
@@ -232,6 +239,7 @@ impl Dispatcher {
             rate: spec.rate().map(|rate| RateLimit::new(rate, now)),
             in_flight: FuturesUnordered::new(),
             checkpointer,
+            copies,
             halt: halt_of(lifecycle),
             read_again_at: None,
             starved: false,
@@ -287,6 +295,7 @@ impl Dispatcher {
             }
             Some(command) = self.commands.recv() => self.obey(command),
             saved = self.checkpointer.end(), if self.checkpointer.is_saving() => self.saved(saved),
+            () = self.copies.advance(), if self.copies.are_waiting() => {}
             () = sleep_until(wake), if wake.is_some() => {}
             read = self.reader.advance(), if self.starved => {
                 if let Err(error) = read {
@@ -316,6 +325,7 @@ impl Dispatcher {
         let unfinished_calls = self.in_flight.len();
         self.in_flight.clear();
         let saved = self.save_all().await;
+        self.copies.finish(stop_by).await;
         self.publish();
         if let Target::Sink(sink) = &self.target
             && tokio::time::timeout_at(stop_by + Duration::from_secs(1), sink.close()).await.is_err()
@@ -451,6 +461,7 @@ impl Dispatcher {
         self.answers.save_ended(result.is_ok());
         match result {
             Ok(saved) => {
+                self.copies.take(self.checkpointer.take_durable_dead_letters());
                 self.stats.durable_cursor.store(saved.cursor, Ordering::Relaxed);
                 self.stats.needed.store(saved.needed, Ordering::Relaxed);
                 self.stats.set_save_error(None);
@@ -511,6 +522,17 @@ pub(crate) fn halt_of(lifecycle: Lifecycle) -> RunState {
         Lifecycle::Paused | Lifecycle::Orphaned => RunState::Paused,
         Lifecycle::Disabled { reason } => RunState::Disabled { reason },
     }
+}
+
+fn dead_letter_copies(spec: &Subscription, target: &Target, stats: &SubscriptionStats) -> DeadLetterCopies {
+    let sink = match target {
+        Target::Sink(sink) if sink.takes_dead_letters() => Some(Arc::clone(sink)),
+        Target::Sink(_) | Target::Consumers(_) => None,
+    };
+    let timeout = Duration::from_millis(spec.retry.timeout_ms);
+    let metrics = &stats.metrics;
+    let counters = (metrics.dead_letters_copied.clone(), metrics.dead_letter_copies_dropped.clone());
+    DeadLetterCopies::new(sink, &spec.name, timeout, counters.0, counters.1)
 }
 
 async fn sleep_until(instant: Option<Instant>) {

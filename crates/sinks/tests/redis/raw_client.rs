@@ -27,12 +27,13 @@ impl RawClient {
 
     /// Sends a command and gives the answer, which may be an error.
     pub(crate) fn ask(&mut self, words: &[&str]) -> Reply {
-        let mut command = format!("*{}\r\n", words.len());
-        for word in words {
-            command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
-        self.stream.get_mut().write_all(command.as_bytes()).unwrap();
+        self.send(words);
         self.read()
+    }
+
+    /// Sends a command after which nothing comes.
+    pub(crate) fn ask_without_answer(&mut self, words: &[&str]) {
+        self.send(words);
     }
 
     /// Sends a command that must succeed.
@@ -64,6 +65,14 @@ impl RawClient {
             fields[at * 2 + 1].clone()
         };
         self.entries(stream).into_iter().map(|(_, fields)| value(fields)).collect()
+    }
+
+    fn send(&mut self, words: &[&str]) {
+        let mut command = format!("*{}\r\n", words.len());
+        for word in words {
+            command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        self.stream.get_mut().write_all(command.as_bytes()).unwrap();
     }
 
     fn read(&mut self) -> Reply {

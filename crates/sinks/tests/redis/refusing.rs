@@ -68,7 +68,7 @@ async fn an_event_without_a_key_for_its_stream_is_refused_alone() {
 
 #[tokio::test]
 async fn data_larger_than_the_server_takes_is_refused_before_it_costs_the_connection() {
-    let Some((mut server, mut raw)) = server::start() else { return };
+    let Some((mut server, _)) = server::start() else { return };
     let large = |bytes: usize, offset| {
         let data = Data::of_body(Some("application/octet-stream"), Bytes::from(vec![b'x'; bytes]), &Default::default());
         delivery(offset, &Event { data: data.unwrap(), ..event("a", offset) })
@@ -82,7 +82,7 @@ async fn data_larger_than_the_server_takes_is_refused_before_it_costs_the_connec
     let conf = format!("bind 127.0.0.1\nport {port}\nappendonly yes\nappendfsync always\nproto-max-bulk-len 2mb\n");
     std::fs::write(server.directory().join("redis.conf"), conf).unwrap();
     server.resume();
-    raw = server::connect_again(&server).await;
+    let mut raw = server::connect_again(&server).await;
     let outcomes = deliver_until_connected(&sink, &mixed).await;
     assert!(rejected(&outcomes[1]).contains("proto-max-bulk-len is 2097152"), "{outcomes:?}");
     assert_eq!((&outcomes[0], &outcomes[2]), (&Outcome::Delivered, &Outcome::Delivered));
