@@ -87,9 +87,11 @@ impl DeadLetterCopies {
             return;
         }
         for letter in letters {
-            let DeadLetter { offset, append_time_micros, event, reason, attempts, dead_at_micros, .. } = letter;
+            let DeadLetter { offset, append_time_micros, event, reason, attempts, dead_at_micros, .. } =
+                letter;
             let event = append_time_micros.zip(event);
-            let Some(Ok(event)) = event.map(|(micros, bytes)| StoredEvent::decode(offset, micros, bytes)) else {
+            let Some(Ok(event)) = event.map(|(micros, bytes)| StoredEvent::decode(offset, micros, bytes))
+            else {
                 continue;
             };
             let bytes = event.encoded().len();
@@ -166,7 +168,11 @@ impl DeadLetterCopies {
         let left = self.waiting.len();
         if left > 0 {
             self.dropped.inc_by(left as u64);
-            tracing::warn!(subscription = self.subscription, left, "the sink did not take copies of dead letters");
+            tracing::warn!(
+                subscription = self.subscription,
+                left,
+                "the sink did not take copies of dead letters"
+            );
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use eventrelay_event::{Event, StoredEvent, Tenant};
 use eventrelay_log::{Damage, DamageKind, ReadError, Record};
-use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Purpose, Sink};
+use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, DeadLetterCopy, Delivery, Outcome, Purpose, Sink};
 use eventrelay_state::{
     Checkpoint, DeadLetter, Lifecycle, Position, Progress, ReplayId, ReplayProgress, Retrying, StateError,
     SubscriptionId,
@@ -328,6 +328,18 @@ pub(crate) struct ScriptedSink {
     batch_events: usize,
     activity: std::sync::Arc<Activity>,
     pub(crate) closed: AtomicBool,
+    /// What it does with copies of dead letters; none keeps none.
+    pub(crate) copying: Mutex<Option<Copying>>,
+    /// The offsets of the copies that it was given, with whether it took them.
+    copies: Mutex<Vec<(u64, bool)>>,
+}
+
+/// What the sink does with copies of dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copying {
+    Take,
+    Refuse,
+    Hang,
 }
 
 impl ScriptedSink {
@@ -343,7 +355,19 @@ impl ScriptedSink {
             batch_events,
             activity,
             closed: AtomicBool::new(false),
+            copying: Mutex::default(),
+            copies: Mutex::default(),
         }
+    }
+
+    /// The copies of dead letters that it has taken.
+    pub(crate) fn copies_taken(&self) -> Vec<u64> {
+        self.copies.lock().unwrap().iter().filter(|(_, taken)| *taken).map(|(offset, _)| *offset).collect()
+    }
+
+    /// How many copies it was given, taken or not.
+    pub(crate) fn copies_seen(&self) -> usize {
+        self.copies.lock().unwrap().len()
     }
 
     pub(crate) fn become_(&self, script: impl Fn(&Delivery) -> Step + Send + Sync + 'static) {
@@ -439,6 +463,24 @@ impl Sink for ScriptedSink {
 
     fn keeps_order_within_batch(&self) -> bool {
         false
+    }
+
+    fn takes_dead_letters(&self) -> bool {
+        self.copying.lock().unwrap().is_some()
+    }
+
+    fn dead_letters<'a>(&'a self, letters: &'a [DeadLetterCopy]) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async {
+            let copying = *self.copying.lock().unwrap();
+            let taken = copying == Some(Copying::Take);
+            self.copies.lock().unwrap().extend(letters.iter().map(|letter| (letter.event.offset(), taken)));
+            self.activity.happened();
+            match copying {
+                Some(Copying::Take) | None => Ok(()),
+                Some(Copying::Refuse) => Err("as told".to_owned()),
+                Some(Copying::Hang) => std::future::pending().await,
+            }
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -47,5 +47,6 @@ pub use registry::{KINDS, build};
 pub use secret::Secret;
 pub use setting_files::TlsFiles;
 pub use sink::{
-    Attempt, BatchLimit, BoxFuture, CheckError, DeadLetterCopy, Delivery, Guarantee, Outcome, Owner, Response, Sink,
+    Attempt, BatchLimit, BoxFuture, CheckError, DeadLetterCopy, Delivery, Guarantee, Outcome, Owner,
+    Response, Sink,
 };

@@ -54,9 +54,8 @@ impl Address {
         let mut servers = Vec::with_capacity(settings.servers.len());
         let mut kind = None;
         for (index, text) in settings.servers.iter().enumerate() {
-            let (its_kind, schemes, text) = split(text).map_err(|why| {
-                settings::refused(KIND, format!("servers[{index}]"), why)
-            })?;
+            let (its_kind, schemes, text) =
+                split(text).map_err(|why| settings::refused(KIND, format!("servers[{index}]"), why))?;
             servers.push(Server::parse(KIND, &format!("servers[{index}]"), text, schemes, environment)?);
             if *kind.get_or_insert_with(|| its_kind.clone()) != its_kind {
                 return Err(refused("must all be of one kind, and sentinels name one master"));
@@ -119,7 +118,12 @@ mod tests {
         for (servers, kind, tls, first) in [
             (json!(["redis://a.example.com"]), AddressKind::One, false, "a.example.com:6379"),
             (json!(["rediss://a.example.com:7"]), AddressKind::One, true, "a.example.com:7"),
-            (json!(["redis+cluster://a.example.com", "redis+cluster://b"]), AddressKind::Cluster, false, "a.example.com:6379"),
+            (
+                json!(["redis+cluster://a.example.com", "redis+cluster://b"]),
+                AddressKind::Cluster,
+                false,
+                "a.example.com:6379",
+            ),
             (
                 json!(["rediss+sentinel://a.example.com/my-master", "rediss+sentinel://b:1/my-master"]),
                 AddressKind::Sentinel("my-master".to_owned()),
@@ -147,7 +151,10 @@ mod tests {
             (json!({"servers": ["redis://a/0"]}), "no more"),
             (json!({"servers": ["unix:///canary"]}), "scheme"),
             (json!({"servers": ["redis+cluster://a"], "database": 1}), "`database`"),
-            (json!({"servers": ["redis://a"], "tls": {"insecure_skip_verify": true}}), "`tls.insecure_skip_verify`"),
+            (
+                json!({"servers": ["redis://a"], "tls": {"insecure_skip_verify": true}}),
+                "`tls.insecure_skip_verify`",
+            ),
             (json!({"servers": ["redis://127.0.0.1"]}), "may not be connected to"),
         ] {
             let error = address(&extra).unwrap_err();

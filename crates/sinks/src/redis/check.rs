@@ -51,11 +51,7 @@ pub(super) async fn check(
         .unwrap_or_else(|_elapsed| Err(CheckError::Unreachable("no answer in time".to_owned())))
 }
 
-async fn connect(
-    publisher: &Publisher,
-    stream: &str,
-    deadline: Instant,
-) -> Result<Connection, CheckError> {
+async fn connect(publisher: &Publisher, stream: &str, deadline: Instant) -> Result<Connection, CheckError> {
     let failed = |failure| match failure {
         ConnectFailure::Unreachable(why) => CheckError::Unreachable(why),
         ConnectFailure::Refused(why) => CheckError::Forbidden(why),
@@ -164,7 +160,9 @@ async fn warn_unless_durable(connection: &Connection, deadline: Instant) -> Resu
         let mut command = redis::cmd("CONFIG");
         command.arg("GET").arg(setting);
         // Many may not ask, and then it stays unknown.
-        let Ok(answer) = connection.ask_one(command, deadline).await.map_err(unreachable)? else { return Ok(()) };
+        let Ok(answer) = connection.ask_one(command, deadline).await.map_err(unreachable)? else {
+            return Ok(());
+        };
         let value = reply::items(&answer).get(1).and_then(reply::text);
         if let Some(value) = value.filter(|value| *value != safe) {
             tracing::warn!(

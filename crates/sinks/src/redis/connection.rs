@@ -24,6 +24,8 @@ const DEFAULT_ARGUMENT_BYTES: u64 = 512 * 1024 * 1024;
 pub(super) const LEAST_ARGUMENT_BYTES: u64 = 1024 * 1024;
 /// What each answer may have: an id, a status, an error with its words.
 const REPLY_BYTES: u64 = 1024;
+/// The answer to a question by itself; the slots of a cluster are the longest.
+const ONE_REPLY_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,10 +62,14 @@ impl Connection {
         limit: Duration,
     ) -> Result<Self, ConnectFailure> {
         let endpoint = connector.endpoint();
-        timeout(limit, Self::open_unlimited(connector, login, database, name)).await.unwrap_or_else(|_elapsed| {
-            let limit = limit.as_millis();
-            Err(ConnectFailure::Unreachable(format!("{endpoint} took longer than {limit} ms to let us in")))
-        })
+        timeout(limit, Self::open_unlimited(connector, login, database, name)).await.unwrap_or_else(
+            |_elapsed| {
+                let limit = limit.as_millis();
+                Err(ConnectFailure::Unreachable(format!(
+                    "{endpoint} took longer than {limit} ms to let us in"
+                )))
+            },
+        )
     }
 
     async fn open_unlimited(
@@ -85,8 +91,7 @@ impl Connection {
         })?;
         let allowance = ReplyAllowance::new();
         let stream = LimitedStream::new(established.stream, allowance.clone());
-        let config =
-            AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let connected = MultiplexedConnection::new_with_config(&info, stream, config).await;
         let (client, driver) = connected.map_err(|error| match error.kind() {
             ErrorKind::AuthenticationFailed => ConnectFailure::Refused(format!(
@@ -100,19 +105,27 @@ impl Connection {
         })?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver));
         let connection = Self { client, driver, allowance, argument_bytes: OnceCell::new() };
-        connection.introduce(name).await.map_err(|error| {
-            ConnectFailure::Unreachable(format!("{endpoint} did not let us in: {error}"))
-        })?;
-        Ok(connection)
+        match connection.introduce(name).await {
+            Ok(None) => Ok(connection),
+            Ok(Some(word)) => Err(ConnectFailure::Refused(format!("{endpoint} did not let us in: {word}"))),
+            Err(error) => Err(ConnectFailure::Unreachable(format!("{endpoint} did not let us in: {error}"))),
+        }
     }
 
-    /// Tells the server what to call the connection. One that does not want to know is as good.
-    async fn introduce(&self, name: &str) -> Result<(), Unanswered> {
+    /// Tells the server what to call the connection. One that does not want to know is as good, but one that does not know
+    /// who we are is not: it would close the connection at the first longer command, without a word.
+    async fn introduce(&self, name: &str) -> Result<Option<ServerWord>, Unanswered> {
         let mut command = redis::cmd("CLIENT");
         command.arg("SETNAME").arg(name);
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(command);
-        self.send(&pipeline, 0).await.map(drop)
+        let answer = self.send(&pipeline, 0).await?.pop();
+        Ok(match answer {
+            Some(Value::ServerError(error)) => {
+                Some(ServerWord::of(&error)).filter(|word| word.code() == "NOAUTH")
+            }
+            _ => None,
+        })
     }
 
     /// Whether it is worth a new call.
@@ -140,7 +153,7 @@ impl Connection {
     ) -> Result<Result<Value, ServerWord>, Unanswered> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(command);
-        let answer = self.ask(&pipeline, 256 * 1024, deadline).await?.into_iter().next();
+        let answer = self.ask(&pipeline, ONE_REPLY_BYTES, deadline).await?.into_iter().next();
         Ok(match answer {
             Some(Value::ServerError(error)) => Err(ServerWord::of(&error)),
             Some(value) => Ok(value),

@@ -57,7 +57,9 @@ impl EntryTemplate {
         let dead_letter_stream = settings.dead_letter_stream();
         Ok(Self {
             stream: template("stream", stream)?,
-            dead_letter_stream: dead_letter_stream.map(|text| template("dead_letter_stream", text)).transpose()?,
+            dead_letter_stream: dead_letter_stream
+                .map(|text| template("dead_letter_stream", text))
+                .transpose()?,
             layout: settings.layout,
             max_len: settings.max_len,
             dead_letter_max_len: settings.dead_letter_max_len,
@@ -235,9 +237,30 @@ mod tests {
         assert_eq!(
             shown(&template.append(&delivery, &stream, "*")),
             [
-                "XADD", "events.order.created", "MAXLEN", "~", "1000", "*", "specversion", "1.0", "id", "ü 1", "source",
-                "/shop", "type", "order.created", "partitionkey", "k", "traceparent", "00-x", "datacontenttype",
-                "application/json", "eventrelay_id", &id, "data", r#"{"n": 1.0}"#
+                "XADD",
+                "events.order.created",
+                "MAXLEN",
+                "~",
+                "1000",
+                "*",
+                "specversion",
+                "1.0",
+                "id",
+                "ü 1",
+                "source",
+                "/shop",
+                "type",
+                "order.created",
+                "partitionkey",
+                "k",
+                "traceparent",
+                "00-x",
+                "datacontenttype",
+                "application/json",
+                "eventrelay_id",
+                &id,
+                "data",
+                r#"{"n": 1.0}"#
             ]
         );
     }
@@ -248,7 +271,15 @@ mod tests {
         let live = delivery(&event(b"1"), Purpose::Live);
         let id = live.event.id().to_string();
         let fields = [
-            "event_id", &id, "event_type", "order.created", "source", "/shop", "retry", "0", "created_at",
+            "event_id",
+            &id,
+            "event_type",
+            "order.created",
+            "source",
+            "/shop",
+            "retry",
+            "0",
+            "created_at",
             "2026-01-31T12:00:00Z",
         ];
         assert_eq!(shown(&template.append(&live, "s", "7-0"))[3..], fields);
@@ -286,7 +317,9 @@ mod tests {
         let missing = template(&json!({"stream": "{subject}"})).unwrap();
         assert!(missing.stream(&stored(7, &event(b"1"))).unwrap_err().contains("no subject"));
         assert!(template(&json!({"stream": "{nonsense}"})).unwrap_err().contains("`stream`"));
-        assert!(template(&json!({"dead_letter_stream": "{x}"})).unwrap_err().contains("`dead_letter_stream`"));
+        assert!(
+            template(&json!({"dead_letter_stream": "{x}"})).unwrap_err().contains("`dead_letter_stream`")
+        );
         assert!(template(&json!({"stream": null})).unwrap_err().contains("must be given"));
     }
 }

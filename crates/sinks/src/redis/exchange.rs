@@ -75,7 +75,10 @@ enum Verdict {
     Answered,
     /// It takes no writes, or does not know us any more.
     WrongServer,
-    Elsewhere { address: String, once: bool },
+    Elsewhere {
+        address: String,
+        once: bool,
+    },
 }
 
 /// What an answer says of the server that gave it.

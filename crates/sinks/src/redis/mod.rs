@@ -50,8 +50,8 @@ use self::nodes::Nodes;
 use self::owned::{Ledger, OwnedStreams};
 use self::publish::{Prepared, Publisher};
 use crate::{
-    Attempt, BatchLimit, BoxFuture, CheckError, DeadLetterCopy, Delivery, Environment, Guarantee, Outcome, Owner,
-    Sink, SinkError,
+    Attempt, BatchLimit, BoxFuture, CheckError, DeadLetterCopy, Delivery, Environment, Guarantee, Outcome,
+    Owner, Sink, SinkError,
 };
 
 /// Streams of Redis.

@@ -55,7 +55,10 @@ pub(super) struct Node {
 enum Place {
     At(Box<Connector>),
     /// Wherever sentinels say.
-    Master { sentinels: Vec<Connector>, name: String },
+    Master {
+        sentinels: Vec<Connector>,
+        name: String,
+    },
 }
 
 /// Which node has which slots: the first slot of each range, its last, and the node's address.
@@ -81,7 +84,11 @@ impl Nodes {
     ///
     /// # Errors
     /// Names the field that is wrong. Shows no secret.
-    pub(super) fn new(settings: &Settings, owner: &Owner, environment: &Environment) -> Result<Self, SinkError> {
+    pub(super) fn new(
+        settings: &Settings,
+        owner: &Owner,
+        environment: &Environment,
+    ) -> Result<Self, SinkError> {
         let Address { servers, kind, tls: uses_tls } = Address::of(settings, environment)?;
         let tls = if uses_tls {
             let target = settings.servers.join(", ");
@@ -107,7 +114,8 @@ impl Nodes {
         }
         let topology = match kind {
             AddressKind::One => {
-                let one = connectors.pop().ok_or_else(|| settings::refused(KIND, "servers", "must be given"))?;
+                let one =
+                    connectors.pop().ok_or_else(|| settings::refused(KIND, "servers", "must be given"))?;
                 Topology::One(Node::new(Place::At(Box::new(one))))
             }
             AddressKind::Sentinel(name) => {
@@ -148,7 +156,10 @@ impl Nodes {
             Topology::One(node) => return Ok(Arc::clone(node)),
             Topology::Cluster(cluster) => cluster,
         };
-        let map = cluster.slots.get(|_| true, async || cluster.ask_for_slots(&self.dialler, deadline).await).await?;
+        let map = cluster
+            .slots
+            .get(|_| true, async || cluster.ask_for_slots(&self.dialler, deadline).await)
+            .await?;
         match map.node_of(slot) {
             Some(address) => self.node_at(address),
             None => {
@@ -162,7 +173,9 @@ impl Nodes {
     /// A node that another has named.
     pub(super) fn node_at(&self, address: &str) -> Result<Arc<Node>, ConnectFailure> {
         let Topology::Cluster(cluster) = &self.topology else {
-            let why = format!("it is a node of a cluster, which the settings do not say (redis+cluster://): {address}");
+            let why = format!(
+                "it is a node of a cluster, which the settings do not say (redis+cluster://): {address}"
+            );
             return Err(ConnectFailure::Missing(why));
         };
         let mut nodes = cluster.nodes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,7 +207,8 @@ impl Nodes {
 
     /// The connection to a node, or a new one.
     pub(super) async fn connection(&self, node: &Node) -> Result<Arc<Connection>, ConnectFailure> {
-        let connected = node.connection.get(Connection::is_usable, async || node.connect(&self.dialler).await).await;
+        let connected =
+            node.connection.get(Connection::is_usable, async || node.connect(&self.dialler).await).await;
         if connected.is_err() {
             self.slots_have_moved();
         }
@@ -213,7 +227,9 @@ impl Nodes {
             Topology::One(node) => all.push(Arc::clone(node)),
             Topology::Cluster(cluster) => {
                 all.extend(cluster.seeds.iter().map(Arc::clone));
-                all.extend(cluster.nodes.lock().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, it)| it));
+                all.extend(
+                    cluster.nodes.lock().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, it)| it),
+                );
             }
         }
         all.iter().for_each(|node| drop(node.connection.take()));
@@ -225,7 +241,8 @@ impl Cluster {
     async fn ask_for_slots(&self, dialler: &Dialler, deadline: Instant) -> Result<SlotMap, ConnectFailure> {
         let mut failure = ConnectFailure::Unreachable("there is no node to ask".to_owned());
         for seed in &self.seeds {
-            let connected = seed.connection.get(Connection::is_usable, async || seed.connect(dialler).await).await;
+            let connected =
+                seed.connection.get(Connection::is_usable, async || seed.connect(dialler).await).await;
             let connection = match connected {
                 Ok(connection) => connection,
                 Err(error) => {
@@ -356,7 +373,8 @@ impl SlotMap {
             let [first, last, master, ..] = reply::items(range) else { return None };
             let [host, port, ..] = reply::items(master) else { return None };
             let host = reply::text(host).filter(|host| !matches!(*host, "" | "?")).unwrap_or(asked_host);
-            let slot = |value| reply::number(value).and_then(|it| u16::try_from(it).ok()).filter(|it| *it < SLOTS);
+            let slot =
+                |value| reply::number(value).and_then(|it| u16::try_from(it).ok()).filter(|it| *it < SLOTS);
             Some((slot(first)?, slot(last)?, format!("{host}:{}", reply::number(port)?)))
         };
         let mut ranges: Vec<_> = reply::items(answer).iter().filter_map(range).collect();

@@ -109,8 +109,10 @@ impl Publisher {
             Ok::<_, String>(limit)
         };
         let limit = tokio::time::timeout_at(deadline, limit).await;
-        let limit = limit.unwrap_or_else(|_elapsed| Err("Redis could not be asked for its limits in time".to_owned()))?;
-        let too_many = format!("its data has {bytes} bytes, more than Redis takes (proto-max-bulk-len is {limit})");
+        let limit = limit
+            .unwrap_or_else(|_elapsed| Err("Redis could not be asked for its limits in time".to_owned()))?;
+        let too_many =
+            format!("its data has {bytes} bytes, more than Redis takes (proto-max-bulk-len is {limit})");
         Ok((bytes > limit).then_some(too_many))
     }
 
@@ -204,7 +206,11 @@ impl Publisher {
                 Ok(stream) => by_slot.entry(self.slot(&stream)).or_default().push((letter, stream)),
                 // No later try would find one.
                 Err(why) => {
-                    tracing::warn!(offset = letter.event.offset(), why, "a dead letter goes to no stream of Redis");
+                    tracing::warn!(
+                        offset = letter.event.offset(),
+                        why,
+                        "a dead letter goes to no stream of Redis"
+                    );
                 }
             }
         }

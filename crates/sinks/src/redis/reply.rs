@@ -62,7 +62,9 @@ impl ServerWord {
             "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "NOAUTH" | "NOREPLICAS" => {
                 Meaning::Unavailable { reconnect: true }
             }
-            "ERR" if self.words.contains("equal or smaller than the target stream top item") => Meaning::Passed,
+            "ERR" if self.words.contains("equal or smaller than the target stream top item") => {
+                Meaning::Passed
+            }
             "ERR" if self.words.contains("Elements are too large") => Meaning::Never,
             _ => Meaning::Unavailable { reconnect: false },
         }
@@ -127,7 +129,10 @@ mod tests {
     #[test]
     fn a_redirection_names_a_node() {
         let address = "10.0.0.1:7001".to_owned();
-        assert_eq!(meaning("MOVED", "3999 10.0.0.1:7001"), Meaning::Elsewhere { address: address.clone(), once: false });
+        assert_eq!(
+            meaning("MOVED", "3999 10.0.0.1:7001"),
+            Meaning::Elsewhere { address: address.clone(), once: false }
+        );
         assert_eq!(meaning("ASK", "3999 10.0.0.1:7001"), Meaning::Elsewhere { address, once: true });
         assert_eq!(meaning("MOVED", "nonsense"), Meaning::Unavailable { reconnect: true });
     }

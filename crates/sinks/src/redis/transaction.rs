@@ -93,7 +93,8 @@ impl Transaction {
             answers.remove(0);
         }
         let executed = if alone { Executed::Done(results(answers)) } else { read(answers)? };
-        let enough = |answer: &Value| reply::number(answer).is_some_and(|it| it >= i64::from(framing.replicas));
+        let enough =
+            |answer: &Value| reply::number(answer).is_some_and(|it| it >= i64::from(framing.replicas));
         Ok(match (executed, replicas) {
             (Executed::Done(_), Some(answer)) if !enough(&answer) => {
                 Executed::TooFewReplicas(reply::number(&answer).unwrap_or(0))
@@ -154,10 +155,15 @@ mod tests {
     fn a_transaction_has_an_answer_for_each_command_or_is_not_understood() {
         let exec = Value::Array(vec![Value::Int(1), Value::Int(2)]);
         let executed = read(vec![Value::Okay, queued(), queued(), exec.clone()]).unwrap();
-        assert!(matches!(executed, Executed::Done(answers) if answers == [Ok(Value::Int(1)), Ok(Value::Int(2))]));
+        assert!(
+            matches!(executed, Executed::Done(answers) if answers == [Ok(Value::Int(1)), Ok(Value::Int(2))])
+        );
         assert!(read(vec![Value::Okay, queued(), exec]).is_err());
         assert!(read(vec![Value::Okay, queued(), Value::Nil]).is_err());
-        assert!(read(vec![]).is_ok_and(|executed| matches!(executed, Executed::Done(answers) if answers.is_empty())));
+        assert!(
+            read(vec![])
+                .is_ok_and(|executed| matches!(executed, Executed::Done(answers) if answers.is_empty()))
+        );
     }
 
     #[test]

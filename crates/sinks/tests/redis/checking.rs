@@ -36,7 +36,10 @@ async fn a_key_that_is_no_stream_is_named() {
     raw.run(&["SET", "text", "x"]);
     for settings in [json!({"stream": "text"}), json!({"dead_letter_stream": "text"})] {
         let error = check(&server, settings).await.unwrap_err();
-        assert!(matches!(&error, CheckError::Mismatch(why) if why.contains("\"text\" is a string")), "{error}");
+        assert!(
+            matches!(&error, CheckError::Mismatch(why) if why.contains("\"text\" is a string")),
+            "{error}"
+        );
     }
 }
 
@@ -45,7 +48,8 @@ async fn every_right_that_deliveries_need_is_looked_at() {
     let Some((server, mut raw)) = server::start() else { return };
     let rights = ["+xadd", "+multi", "+exec", "+discard"];
     let user = |raw: &mut crate::raw_client::RawClient, rights: &[&str]| {
-        let mut words = vec!["ACL", "SETUSER", "relay", "reset", "on", ">pw", "~events", "~{events}:eventrelay"];
+        let mut words =
+            vec!["ACL", "SETUSER", "relay", "reset", "on", ">pw", "~events", "~{events}:eventrelay"];
         words.extend(rights);
         raw.run(&words);
     };
@@ -66,7 +70,10 @@ async fn every_right_that_deliveries_need_is_looked_at() {
             given.extend(more.iter().filter(|it| it != &without));
             user(&mut raw, &given);
             let error = check(&server, login(extra.clone())).await.unwrap_err();
-            assert!(matches!(&error, CheckError::Forbidden(why) if why.contains("NOPERM")), "{without}: {error}");
+            assert!(
+                matches!(&error, CheckError::Forbidden(why) if why.contains("NOPERM")),
+                "{without}: {error}"
+            );
         }
         let mut given = rights.to_vec();
         given.extend(&more);

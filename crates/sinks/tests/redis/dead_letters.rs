@@ -27,8 +27,20 @@ async fn the_eventrail_preset_has_its_own_stream_for_them() {
     assert_eq!(
         entries[0].1,
         [
-            "event_id", id, "event_type", "order.created", "source", "/shop", "retry", "5", "created_at",
-            "2026-01-31T12:00:00Z", "dlq_at", "2026-01-31T12:00:02Z", "error", "gave up after 6 attempts: no",
+            "event_id",
+            id,
+            "event_type",
+            "order.created",
+            "source",
+            "/shop",
+            "retry",
+            "5",
+            "created_at",
+            "2026-01-31T12:00:00Z",
+            "dlq_at",
+            "2026-01-31T12:00:02Z",
+            "error",
+            "gave up after 6 attempts: no",
         ]
     );
     assert_eq!(entries.len(), 3);

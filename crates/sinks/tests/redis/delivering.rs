@@ -17,8 +17,20 @@ async fn an_entry_has_the_attributes_and_the_data_byte_for_byte() {
     let entries = raw.entries("events");
     assert_eq!(entries.len(), 1);
     let expected = [
-        "specversion", "1.0", "id", &id, "source", "/shop", "type", "order.created", "datacontenttype",
-        "application/json", "eventrelay_id", &id, "data", r#"{"number": 3}"#,
+        "specversion",
+        "1.0",
+        "id",
+        &id,
+        "source",
+        "/shop",
+        "type",
+        "order.created",
+        "datacontenttype",
+        "application/json",
+        "eventrelay_id",
+        &id,
+        "data",
+        r#"{"number": 3}"#,
     ];
     // Without a time of the producer's there may be that of the append.
     let shown: Vec<_> = entries[0].1.chunks(2).filter(|field| field[0] != "time").flatten().collect();
@@ -45,7 +57,15 @@ async fn the_eventrail_preset_is_what_its_workers_read() {
     let ids = ids(&deliveries);
     let common = |id: &str, event_type: &str| {
         let fields = [
-            "event_id", id, "event_type", event_type, "source", "/shop", "retry", "0", "created_at",
+            "event_id",
+            id,
+            "event_type",
+            event_type,
+            "source",
+            "/shop",
+            "retry",
+            "0",
+            "created_at",
             "2026-01-31T12:00:00Z",
         ];
         fields.map(str::to_owned).to_vec()

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventrelay_event::json::Limits;
+use eventrelay_event::{Data, Event};
 use eventrelay_sinks::{CheckError, Delivery, Guarantee, Outcome, Owner, Purpose, Sink};
 use serde_json::json;
 
 use crate::broker_events::{
-    batch, deliver, deliver_all, deliver_in_the_end, ids, owner, retried, until, within_patience,
+    batch, deliver, deliver_all, deliver_in_the_end, delivery, event, ids, owner, retried, until,
+    within_patience,
 };
 use crate::components::Component;
 use crate::raw_client::Reply;
@@ -57,7 +60,9 @@ async fn kills_in_the_middle_of_batches_leave_each_event_once_and_in_order() {
             let (sink, part) = (Arc::clone(&sink), Arc::clone(&part));
             async move { deliver(&sink, &part).await }
         });
-        tokio::time::timeout(Duration::from_millis(round as u64), std::future::pending::<()>()).await.unwrap_err();
+        tokio::time::timeout(Duration::from_millis(round as u64), std::future::pending::<()>())
+            .await
+            .unwrap_err();
         if round % 3 == 1 {
             server.thaw();
         }
@@ -162,6 +167,20 @@ async fn entries_that_were_deleted_or_trimmed_are_not_delivered_again() {
 }
 
 #[tokio::test]
+async fn large_entries_do_not_keep_an_owner_from_its_stream() {
+    let Some((server, mut raw)) = server::start() else { return };
+    let large = |offset| {
+        let data = Data::of_body(Some("text/plain"), vec![b'x'; 6 << 20].into(), &Limits::default());
+        delivery(offset, &Event { data: data.unwrap(), ..event("a", offset) })
+    };
+    for offset in 0..3 {
+        deliver_all(&exactly_once(&server), &[large(offset)]).await;
+    }
+    deliver_all(&exactly_once(&server), &with_purpose(vec![large(1)], Purpose::Redrive)).await;
+    assert_eq!(raw.run(&["XLEN", "events"]), Reply::Number(3));
+}
+
+#[tokio::test]
 async fn a_server_that_comes_back_empty_is_taken_over_again() {
     let Some((mut server, _raw)) = server::start() else { return };
     let sink = exactly_once(&server);
@@ -190,6 +209,9 @@ async fn streams_named_by_events_each_have_their_owner() {
         let is_rejected = matches!(&outcomes[0], Outcome::Reject { why } if why.contains("braces"));
         assert_eq!(is_rejected, delivery[0].event.event_type() == "x{y", "{outcomes:?}");
     }
-    assert_eq!((raw.entry_ids("a"), raw.entry_ids("b")), (vec!["0-1".into(), "2-0".into()], vec!["1-0".into()]));
+    assert_eq!(
+        (raw.entry_ids("a"), raw.entry_ids("b")),
+        (vec!["0-1".into(), "2-0".into()], vec!["1-0".into()])
+    );
     assert_eq!(raw.run(&["EXISTS", "{a}:eventrelay", "{b}:eventrelay"]), Reply::Number(2));
 }

@@ -31,6 +31,13 @@ impl RawClient {
         self.read()
     }
 
+    /// Sends a command; none where the connection closes instead of an answer.
+    pub(crate) fn try_ask(&mut self, words: &[&str]) -> Option<Reply> {
+        self.send(words);
+        let is_open = self.stream.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        is_open.then(|| self.read())
+    }
+
     /// Sends a command after which nothing comes.
     pub(crate) fn ask_without_answer(&mut self, words: &[&str]) {
         self.send(words);

@@ -41,7 +41,10 @@ async fn a_stream_without_rights_is_waited_for_and_its_neighbours_are_appended_o
     let outcomes = deliver(&sink, &mixed).await;
     for (place, outcome) in outcomes.iter().enumerate() {
         if (10..13).contains(&place) {
-            assert!(retried(outcome).contains("NOPERM") && !retried(outcome).contains("canary"), "{outcome:?}");
+            assert!(
+                retried(outcome).contains("NOPERM") && !retried(outcome).contains("canary"),
+                "{outcome:?}"
+            );
         } else {
             assert_eq!(*outcome, Outcome::Delivered, "{place}");
         }
@@ -57,7 +60,8 @@ async fn a_stream_without_rights_is_waited_for_and_its_neighbours_are_appended_o
 async fn an_event_without_a_key_for_its_stream_is_refused_alone() {
     let Some((server, mut raw)) = server::start() else { return };
     let sink = server::sink(&server, &json!({"stream": "{key}"}));
-    let keyed = |offset, key: &str| delivery(offset, &Event { key: Some(key.to_owned()), ..event("a", offset) });
+    let keyed =
+        |offset, key: &str| delivery(offset, &Event { key: Some(key.to_owned()), ..event("a", offset) });
     let mixed = [keyed(0, "x"), delivery(1, &event("a", 1)), keyed(2, ""), keyed(3, "x")];
     let outcomes = deliver(&sink, &mixed).await;
     assert!(rejected(&outcomes[1]).contains("no key"), "{outcomes:?}");
@@ -70,7 +74,11 @@ async fn an_event_without_a_key_for_its_stream_is_refused_alone() {
 async fn data_larger_than_the_server_takes_is_refused_before_it_costs_the_connection() {
     let Some((mut server, _)) = server::start() else { return };
     let large = |bytes: usize, offset| {
-        let data = Data::of_body(Some("application/octet-stream"), Bytes::from(vec![b'x'; bytes]), &Default::default());
+        let data = Data::of_body(
+            Some("application/octet-stream"),
+            Bytes::from(vec![b'x'; bytes]),
+            &Default::default(),
+        );
         delivery(offset, &Event { data: data.unwrap(), ..event("a", offset) })
     };
     let sink = server::sink(&server, &json!({"batch_bytes": 16_777_216}));
@@ -79,7 +87,8 @@ async fn data_larger_than_the_server_takes_is_refused_before_it_costs_the_connec
     // The limit of a connection stays what it was asked for first.
     server.kill();
     let port = server.port();
-    let conf = format!("bind 127.0.0.1\nport {port}\nappendonly yes\nappendfsync always\nproto-max-bulk-len 2mb\n");
+    let conf =
+        format!("bind 127.0.0.1\nport {port}\nappendonly yes\nappendfsync always\nproto-max-bulk-len 2mb\n");
     std::fs::write(server.directory().join("redis.conf"), conf).unwrap();
     server.resume();
     let mut raw = server::connect_again(&server).await;

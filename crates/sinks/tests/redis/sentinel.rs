@@ -6,7 +6,9 @@ use std::sync::Arc;
 use eventrelay_sinks::{CheckError, Sink, build};
 use serde_json::{Value, json};
 
-use crate::broker_events::{batch, deliver_all, deliver_in_the_end, ids, loopback, owner, until, within_patience};
+use crate::broker_events::{
+    batch, deliver_all, deliver_in_the_end, ids, loopback, owner, until, within_patience,
+};
 use crate::components::Component;
 use crate::raw_client::{RawClient, Reply};
 
@@ -20,6 +22,16 @@ async fn start() -> Option<(Component, RawClient, [SocketAddr; 2])> {
     // Before it has found the replica, it could not make it the master.
     until(async || raw.run(&["SENTINEL", "REPLICAS", "main"]).list().len() == 1).await;
     Some((sentinel, raw, servers))
+}
+
+/// A client of a server once it is the master; becoming it, it closes all connections.
+async fn once_it_is_the_master(server: SocketAddr) -> RawClient {
+    let master = Reply::Text("master".to_owned());
+    until(async || {
+        RawClient::connect(server).try_ask(&["ROLE"]).is_some_and(|role| role.list()[0] == master)
+    })
+    .await;
+    RawClient::connect(server)
 }
 
 fn sink(sentinel: &Component, master: &str, extra: &Value) -> Arc<dyn Sink> {
@@ -37,8 +49,7 @@ async fn the_master_is_found_and_when_it_dies_the_next_one() {
     let sink = sink(&sentinel, "main", &settings);
     deliver_all(&sink, &batch("a", 0..50)).await;
     RawClient::connect(master).ask_without_answer(&["SHUTDOWN", "NOSAVE", "NOW", "FORCE"]);
-    let mut survivor = RawClient::connect(replica);
-    until(async || survivor.run(&["ROLE"]).list()[0] == Reply::Text("master".to_owned())).await;
+    let mut survivor = once_it_is_the_master(replica).await;
     // No replica is left to wait for.
     let alone = self::sink(&sentinel, "main", &json!({"ids": "offset", "timeout_ms": 3000}));
     deliver_in_the_end(&alone, &batch("a", 25..80)).await;
@@ -51,8 +62,7 @@ async fn a_master_that_becomes_a_replica_is_left_for_the_new_one() {
     let sink = sink(&sentinel, "main", &json!({}));
     deliver_all(&sink, &batch("a", 0..10)).await;
     raw.run(&["SENTINEL", "FAILOVER", "main"]);
-    let mut survivor = RawClient::connect(replica);
-    until(async || survivor.run(&["ROLE"]).list()[0] == Reply::Text("master".to_owned())).await;
+    let mut survivor = once_it_is_the_master(replica).await;
     deliver_in_the_end(&sink, &batch("a", 10..20)).await;
     until(async || survivor.field("events", "eventrelay_id").ends_with(&ids(&batch("a", 10..20)))).await;
 }
@@ -61,5 +71,8 @@ async fn a_master_that_becomes_a_replica_is_left_for_the_new_one() {
 async fn a_master_that_no_sentinel_knows_is_missing() {
     let Some((sentinel, _raw, _)) = start().await else { return };
     let error = within_patience(sink(&sentinel, "other", &json!({})).check()).await.unwrap_err();
-    assert!(matches!(&error, CheckError::Missing(why) if why.contains("knows no master \"other\"")), "{error}");
+    assert!(
+        matches!(&error, CheckError::Missing(why) if why.contains("knows no master \"other\"")),
+        "{error}"
+    );
 }

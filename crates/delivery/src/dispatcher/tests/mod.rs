@@ -1,6 +1,7 @@
 //! A dispatcher over models in memory, in virtual time.
 
 mod breaking;
+mod copying;
 mod failing;
 mod gathering;
 mod ordering;

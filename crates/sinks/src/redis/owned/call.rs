@@ -10,6 +10,8 @@ use super::State;
 use super::ledger::{EntryId, Ledger, no_owner};
 use crate::{Outcome, Purpose};
 
+/// What a stream tells of itself has its first and its last entry in full.
+const INFO_BYTES: u64 = 160 * 1024 * 1024;
 /// An entry that is read back has names and ids beside its event.
 const ENTRY_OVERHEAD_BYTES: u64 = 16 * 1024;
 
@@ -71,14 +73,18 @@ impl Call<'_> {
     }
 
     /// The owner, and the highest id that the stream has ever had, if there is a stream.
-    async fn look(&mut self, first: Vec<Cmd>, key: &str) -> Result<(Option<String>, Option<EntryId>), Outcome> {
+    async fn look(
+        &mut self,
+        first: Vec<Cmd>,
+        key: &str,
+    ) -> Result<(Option<String>, Option<EntryId>), Outcome> {
         let before = first.len();
         let commands = || {
             let mut commands = first.clone();
             commands.extend([Ledger::read_owner(key), info(self.stream)]);
             commands
         };
-        let answers = self.exchange(commands, 4096).await?;
+        let answers = self.exchange(commands, INFO_BYTES).await?;
         let mut answers = answers.into_iter().skip(before);
         let owner = answers.next().unwrap_or(Ok(Value::Nil)).map_err(|word| outcome(Err(word)))?;
         let top = match answers.next().unwrap_or(Ok(Value::Nil)) {
@@ -177,7 +183,8 @@ impl Call<'_> {
             command.arg(self.stream).arg(&id).arg(&id).arg("COUNT").arg(1);
             command
         };
-        let bytes = items.iter().map(|item| item.delivery.event.encoded().len() as u64 * 2 + ENTRY_OVERHEAD_BYTES);
+        let bytes =
+            items.iter().map(|item| item.delivery.event.encoded().len() as u64 * 2 + ENTRY_OVERHEAD_BYTES);
         let (bytes, commands) = (bytes.sum(), || items.iter().map(find).collect());
         let answers = match self.exchange(commands, bytes).await {
             Ok(answers) => answers,

@@ -87,7 +87,8 @@ impl OwnedStreams {
         for (stream, items) in by_stream {
             let offsets: BTreeMap<_, _> =
                 items.iter().map(|item| (item.place, item.delivery.event.offset())).collect();
-            let mut call = Call { publisher, ledger: &self.ledger, state: &mut state, stream: &stream, deadline };
+            let mut call =
+                Call { publisher, ledger: &self.ledger, state: &mut state, stream: &stream, deadline };
             let outcomes = call.append(items).await;
             let delivered = outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Delivered);
             for offset in delivered.filter_map(|(place, _)| offsets.get(place)) {
@@ -120,7 +121,10 @@ impl State {
 
     /// What was tried in vain below an offset.
     fn unsettled_below(&self, stream: &str, offset: u64) -> BTreeSet<u64> {
-        self.unsettled.get(stream).map(|offsets| offsets.range(..offset).copied().collect()).unwrap_or_default()
+        self.unsettled
+            .get(stream)
+            .map(|offsets| offsets.range(..offset).copied().collect())
+            .unwrap_or_default()
     }
 
     fn is_claimed(&mut self, stream: &str, connections: u64) -> bool {
