@@ -61,7 +61,8 @@ async fn a_master_that_becomes_a_replica_is_left_for_the_new_one() {
     let Some((sentinel, mut raw, [_, replica])) = start().await else { return };
     let sink = sink(&sentinel, "main", &json!({}));
     deliver_all(&sink, &batch("a", 0..10)).await;
-    raw.run(&["SENTINEL", "FAILOVER", "main"]);
+    // The sentinel has to see the replica as sound before it obeys.
+    until(async || raw.ask(&["SENTINEL", "FAILOVER", "main"]) == Reply::Text("OK".to_owned())).await;
     let mut survivor = once_it_is_the_master(replica).await;
     deliver_in_the_end(&sink, &batch("a", 10..20)).await;
     until(async || survivor.field("events", "eventrelay_id").ends_with(&ids(&batch("a", 10..20)))).await;

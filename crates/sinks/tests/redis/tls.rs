@@ -54,7 +54,7 @@ fn start() -> Option<(Component, tempfile::TempDir)> {
     Some((server, folder))
 }
 
-fn sink(server: &Component, host: &str, tls: Value) -> std::sync::Arc<dyn Sink> {
+fn sink(server: &Component, host: &str, tls: &Value) -> std::sync::Arc<dyn Sink> {
     let url = format!("rediss://{host}:{}", server.port());
     let settings = json!({"servers": [url], "stream": "events", "tls": tls});
     build("redis", &settings, &owner(), &loopback()).unwrap()
@@ -68,7 +68,7 @@ async fn a_private_authority_and_a_client_certificate_are_believed_and_others_ar
         json!({"ca_file": file(authority), "client_certificate_file": file("client.pem"),
             "client_key_file": file("client.key")})
     };
-    let right = sink(&server, "localhost", identity("ca.pem"));
+    let right = sink(&server, "localhost", &identity("ca.pem"));
     assert_eq!(within_patience(right.check()).await, Ok(()));
     deliver_all(&right, &batch("a", 0..100)).await;
     let without_certificate = json!({"ca_file": file("ca.pem")});
@@ -77,7 +77,7 @@ async fn a_private_authority_and_a_client_certificate_are_believed_and_others_ar
         ("127.0.0.1", identity("ca.pem")),
         ("localhost", without_certificate),
     ] {
-        let error = within_patience(sink(&server, host, tls).check()).await.unwrap_err();
+        let error = within_patience(sink(&server, host, &tls).check()).await.unwrap_err();
         assert!(matches!(error, CheckError::Unreachable(_)), "{host}: {error}");
     }
 }
