@@ -145,9 +145,10 @@ impl Target {
     /// How long a batch that is not full waits for more. A pull says itself how long it waits.
     fn batch_wait(&self, spec: &Subscription) -> Duration {
         match self {
-            Self::Sink(sink) => {
-                spec.batch.max_age_ms.map_or_else(|| sink.batch_wait(), |wait| Duration::from_millis(wait.into()))
-            }
+            Self::Sink(sink) => spec
+                .batch
+                .max_age_ms
+                .map_or_else(|| sink.batch_wait(), |wait| Duration::from_millis(wait.into())),
             Self::Consumers(_) => Duration::ZERO,
         }
     }

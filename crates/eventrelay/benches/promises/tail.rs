@@ -36,7 +36,8 @@ fn processor_time(directory: &Path, subscriptions: usize) -> Duration {
     let body: Vec<u8> = (0..BATCH).flat_map(|_| [event(), b"\n".to_vec()].concat()).collect();
     let request = post("/v1/events", "application/x-ndjson", &body);
     let before = server.processor_time();
-    let (sent, _) = runtime().block_on(send(server.address, &request, 4, Duration::from_secs(120), EVENTS / BATCH));
+    let (sent, _) =
+        runtime().block_on(send(server.address, &request, 4, Duration::from_secs(120), EVENTS / BATCH));
     assert_eq!(sent, EVENTS / BATCH, "all were accepted");
     let began = Instant::now();
     while (0..subscriptions).any(|number| server.lag(&format!("s{number}")) > 0) {

@@ -125,7 +125,9 @@ impl Subscription {
             return Err(self.invalid("rate_limit.period_ms", "must be at most 86400000 (a day)"));
         }
         if self.sink.is_none() && self.batch.max_age_ms.is_some() {
-            return Err(self.invalid("batch.max_age_ms", "is for sinks: a pull says itself how long it waits"));
+            return Err(
+                self.invalid("batch.max_age_ms", "is for sinks: a pull says itself how long it waits")
+            );
         }
         self.batch.validate().map_err(|(field, why)| self.invalid(field, why))?;
         self.retry.validate().map_err(|(field, why)| self.invalid(field, why))?;

@@ -79,7 +79,8 @@ fn produce(address: SocketAddr, events: u64) {
         ] {
             headers = headers.insert(Header { key, value: Some(value) });
         }
-        let mut record: BaseRecord<'_, (), str> = BaseRecord::to("bare").payload(payload.as_str()).headers(headers);
+        let mut record: BaseRecord<'_, (), str> =
+            BaseRecord::to("bare").payload(payload.as_str()).headers(headers);
         while let Err((_full, again)) = producer.send(record) {
             record = again;
             std::thread::yield_now();

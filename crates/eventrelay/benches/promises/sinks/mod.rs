@@ -93,5 +93,11 @@ fn measure<T: Target>(directory: &Path, table: &mut Table) {
     let beside = format!("{sink:.0}/s beside {bare:.0}/s of a bare program with the same client");
     table.add(&what, 100.0 * sink / bare, "% of a bare program", &beside, Bar::AtLeast(70.0));
     let memory = format!("{}: memory while it drains", T::NAME);
-    table.add(&memory, peak as f64 / 1_048_576.0, "MiB resident", "the most that was seen", Bar::AtMost(200.0));
+    table.add(
+        &memory,
+        peak as f64 / 1_048_576.0,
+        "MiB resident",
+        "the most that was seen",
+        Bar::AtMost(200.0),
+    );
 }

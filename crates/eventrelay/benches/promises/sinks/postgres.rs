@@ -47,7 +47,17 @@ impl Target for Postgres {
             let ids: Vec<String> =
                 offsets.iter().map(|offset| format!("019c12f0-0000-7000-8000-{offset:012x}")).collect();
             let columns: [&(dyn ToSql + Sync); 11] = [
-                &ids, &offsets, &tenants, &types, &sources, &nothing, &nothing, &times, &content_types, &nothing, &data,
+                &ids,
+                &offsets,
+                &tenants,
+                &types,
+                &sources,
+                &nothing,
+                &nothing,
+                &times,
+                &content_types,
+                &nothing,
+                &data,
             ];
             assert_eq!(client.execute(&statement, &columns).await.unwrap(), BATCH as u64);
         }
@@ -55,10 +65,8 @@ impl Target for Postgres {
 }
 
 async fn connect(address: SocketAddr) -> tokio_postgres::Client {
-    let settings = format!(
-        "host=127.0.0.1 port={} dbname=postgres user=eventrelay password=eventrelay",
-        address.port()
-    );
+    let settings =
+        format!("host=127.0.0.1 port={} dbname=postgres user=eventrelay password=eventrelay", address.port());
     let (client, connection) = tokio_postgres::connect(&settings, NoTls).await.unwrap();
     tokio::spawn(connection);
     client

@@ -33,8 +33,21 @@ impl Target for Redis {
                     pipeline.atomic();
                     for event in (batch * BATCH as u64..).take(BATCH) {
                         let id = format!("019c12f0-0000-7000-8000-{event:012x}");
-                        pipeline.cmd("XADD").arg("bare").arg("*").arg("id").arg(id).arg("type").arg("order.created");
-                        pipeline.arg("source").arg("/shop").arg("time").arg("2026-01-31T12:00:00Z").arg("data").arg(&data);
+                        pipeline
+                            .cmd("XADD")
+                            .arg("bare")
+                            .arg("*")
+                            .arg("id")
+                            .arg(id)
+                            .arg("type")
+                            .arg("order.created");
+                        pipeline
+                            .arg("source")
+                            .arg("/shop")
+                            .arg("time")
+                            .arg("2026-01-31T12:00:00Z")
+                            .arg("data")
+                            .arg(&data);
                         pipeline.ignore();
                     }
                     let () = pipeline.query_async(&mut connection).await.unwrap();
