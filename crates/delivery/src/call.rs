@@ -18,6 +18,7 @@ use eventrelay_telemetry::DeliveryTracer;
 
 use crate::call_spans::CallSpans;
 use crate::event_log::EventLog;
+use crate::transformer::{Refused, Transformer};
 
 /// What a call is to do.
 pub(crate) struct Call {
@@ -53,6 +54,8 @@ pub(crate) struct Finished {
     pub(crate) answer: Option<Answer>,
     /// Events that could not be loaded.
     pub(crate) unloaded: Vec<(Waiting, LoadError)>,
+    /// Events that have no form to deliver; they are not among `deliveries`.
+    pub(crate) refused: Vec<Refused>,
     pub(crate) probe: bool,
     pub(crate) retry: bool,
     pub(crate) replay: Option<ReplayId>,
@@ -85,21 +88,30 @@ impl Call {
         sink: Arc<dyn Sink>,
         log: Arc<dyn EventLog>,
         timeout: Duration,
+        transformer: Option<Arc<Transformer>>,
         tracer: DeliveryTracer,
     ) -> Finished {
         let (mut deliveries, unloaded) = match self.work {
             Work::Deliver(deliveries) => (deliveries, Vec::new()),
             Work::LoadAndDeliver(places) => load_all(&log, places).await,
         };
+        let mut refused = Vec::new();
+        // What the sink is given. What becomes of it is settled by the events as they are in the log.
+        let mut outgoing = match &transformer {
+            None => None,
+            Some(transformer) => Some(transformer.apply(&mut deliveries, &mut refused).await),
+        };
         let answer = if deliveries.is_empty() {
             None
         } else {
-            let spans = CallSpans::begin(&tracer, &mut deliveries);
-            let answer = deliver(sink, &deliveries, timeout).await;
+            let given = outgoing.as_mut().unwrap_or(&mut deliveries);
+            let spans = CallSpans::begin(&tracer, given);
+            let answer = deliver(sink, given, timeout).await;
             spans.end(&answer);
             Some(answer)
         };
-        Finished { deliveries, answer, unloaded, probe: self.probe, retry: self.retry, replay: self.replay }
+        let Self { probe, retry, replay, .. } = self;
+        Finished { deliveries, answer, unloaded, refused, probe, retry, replay }
     }
 
     /// How many events it carries.

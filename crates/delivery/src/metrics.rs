@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use eventrelay_expression::{DocumentCache, Reason};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -31,6 +32,13 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    subscription: String,
+    tenant: String,
+    reason: &'static str,
+}
+
 /// The metrics of all subscriptions.
 #[derive(Debug, Clone)]
 pub(crate) struct DeliveryMetrics {
@@ -39,6 +47,8 @@ pub(crate) struct DeliveryMetrics {
     panics: Family<SubscriptionLabels, Counter>,
     lost_events: Family<SubscriptionLabels, Counter>,
     save_failures: Family<SubscriptionLabels, Counter>,
+    filter_failures: Family<ReasonLabels, Counter>,
+    transform_failures: Family<SubscriptionLabels, Counter>,
 }
 
 /// One subscription's handles, held by its dispatcher.
@@ -54,6 +64,12 @@ pub(crate) struct SubscriptionMetrics {
     pub(crate) panics: Counter,
     pub(crate) lost_events: Counter,
     pub(crate) save_failures: Counter,
+    /// Events without what the filter asks for: they do not match.
+    pub(crate) filter_missing: Counter,
+    /// Events that the filter makes no sense for: dead letters.
+    pub(crate) filter_failed: Counter,
+    pub(crate) filter_over_budget: Counter,
+    pub(crate) transform_failures: Counter,
 }
 
 impl DeliveryMetrics {
@@ -64,6 +80,8 @@ impl DeliveryMetrics {
             panics: Family::default(),
             lost_events: Family::default(),
             save_failures: Family::default(),
+            filter_failures: Family::default(),
+            transform_failures: Family::default(),
         }
     }
 
@@ -72,6 +90,10 @@ impl DeliveryMetrics {
         let outcome = |outcome| {
             let (subscription, tenant) = (name.to_owned(), tenant.to_owned());
             self.outcomes.get_or_create_owned(&OutcomeLabels { subscription, tenant, outcome })
+        };
+        let filter_failure = |reason| {
+            let (subscription, tenant) = (name.to_owned(), tenant.to_owned());
+            self.filter_failures.get_or_create_owned(&ReasonLabels { subscription, tenant, reason })
         };
         SubscriptionMetrics {
             delivered: outcome("delivered"),
@@ -82,11 +104,20 @@ impl DeliveryMetrics {
             panics: self.panics.get_or_create_owned(&labels),
             lost_events: self.lost_events.get_or_create_owned(&labels),
             save_failures: self.save_failures.get_or_create_owned(&labels),
+            filter_missing: filter_failure(Reason::Missing.name()),
+            filter_failed: filter_failure(Reason::Failed.name()),
+            filter_over_budget: filter_failure(Reason::OverBudget.name()),
+            transform_failures: self.transform_failures.get_or_create_owned(&labels),
         }
     }
 
     /// Registers everything; `statuses` is asked at each scrape.
-    pub(crate) fn register(&self, registry: &mut Registry, statuses: Statuses) {
+    pub(crate) fn register(
+        &self,
+        registry: &mut Registry,
+        statuses: Statuses,
+        documents: Arc<DocumentCache>,
+    ) {
         registry.register(
             "eventrelay_deliveries",
             "Attempts by what came of the delivery: delivered, retried (it will be tried again), rejected, dead",
@@ -112,7 +143,18 @@ impl DeliveryMetrics {
             "Saves of cursors, retries and dead letters that failed and are made again",
             self.save_failures.clone(),
         );
+        registry.register(
+            "eventrelay_filter_failures",
+            "Events that a filter's expression gave no result for: missing (they do not match), failed (they are dead letters), over_budget (the subscription stops)",
+            self.filter_failures.clone(),
+        );
+        registry.register(
+            "eventrelay_transform_failures",
+            "Events that a transform gave no result for; each is a dead letter",
+            self.transform_failures.clone(),
+        );
         registry.register_collector(Box::new(Gauges { statuses }));
+        registry.register_collector(Box::new(Documents { documents }));
     }
 }
 
@@ -153,6 +195,26 @@ const GAUGES: [(&str, &str, Value); 10] = [
         f64::from(u8::from(status.run_state == crate::status::RunState::Running))
     }),
 ];
+
+/// What the trees of events' data take.
+#[derive(Debug)]
+struct Documents {
+    documents: Arc<DocumentCache>,
+}
+
+impl Collector for Documents {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (name, help) =
+            ("eventrelay_expression_documents", "Trees of events' data built for filters and transforms");
+        let built = ConstCounter::new(self.documents.built());
+        built.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        let (name, help) =
+            ("eventrelay_expression_document_bytes", "Memory of the trees that are kept for others");
+        #[expect(clippy::cast_precision_loss, reason = "Prometheus' values are floats")]
+        let bytes = ConstGauge::new(self.documents.bytes() as f64);
+        bytes.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+}
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

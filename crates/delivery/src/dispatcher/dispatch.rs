@@ -8,6 +8,7 @@ use eventrelay_state::{Order, ReplayId};
 use tokio::time::Instant;
 
 use super::Dispatcher;
+use super::filtering::Wanted;
 use crate::breaker::{BreakerState, Permit};
 use crate::call::{Call, Waiting, Work, decode};
 use crate::key_gate::{Admission, Place};
@@ -117,6 +118,7 @@ impl Dispatcher {
             Arc::clone(&self.sink),
             Arc::clone(self.reader.log()),
             timeout,
+            self.transformer.clone(),
             self.tracer.clone(),
         )));
     }
@@ -214,7 +216,7 @@ impl Dispatcher {
         while batch.len() < limit.events && *scan > 0 {
             self.skip_settled();
             let room = if batch.is_empty() { usize::MAX } else { limit.bytes - bytes };
-            match self.next_record(room) {
+            match self.next_record(room, scan) {
                 None | Some(Verdict::Stay) => break,
                 Some(Verdict::Passed) => {}
                 Some(Verdict::Deliver(delivery)) => {
@@ -222,7 +224,7 @@ impl Dispatcher {
                     batch.push(delivery);
                 }
             }
-            *scan -= 1;
+            *scan = scan.saturating_sub(1);
         }
         batch
     }
@@ -236,7 +238,7 @@ impl Dispatcher {
     }
 
     /// Looks at the next record and takes it, unless it has to wait; none when there is none at hand.
-    fn next_record(&mut self, room_bytes: usize) -> Option<Verdict> {
+    fn next_record(&mut self, room_bytes: usize, scan: &mut usize) -> Option<Verdict> {
         let record = match self.reader.peek() {
             Next::Record(record) => record,
             Next::Lost { end } => {
@@ -261,11 +263,23 @@ impl Dispatcher {
                 return Some(Verdict::Passed);
             }
         };
-        if event.tenant() != self.spec.tenant.as_str() || !self.spec.filter.matches(&event) {
-            self.reader.take();
-            self.progress.settle(place.offset);
-            self.settled += 1;
-            return Some(Verdict::Passed);
+        match self.wants(&event, scan) {
+            Wanted::Yes => {}
+            Wanted::No => {
+                self.reader.take();
+                self.progress.settle(place.offset);
+                self.settled += 1;
+                return Some(Verdict::Passed);
+            }
+            Wanted::Unknown { why } => {
+                self.reader.take();
+                self.undecidable(&event, why);
+                return Some(Verdict::Passed);
+            }
+            Wanted::Stop { why } => {
+                self.stop_at_filter(&event, &why);
+                return Some(Verdict::Stay);
+            }
         }
         let admission = match (&mut self.gate, event.key()) {
             (Some(gate), Some(key)) => gate.admit(gate.hash(key), place),

@@ -18,6 +18,7 @@
 
 mod command;
 mod dispatch;
+mod filtering;
 mod replay;
 mod settle;
 
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use eventrelay_expression::DocumentCache;
 use eventrelay_log::ReadError;
 use eventrelay_sinks::{BatchLimit, BoxFuture, Sink};
 use eventrelay_state::{
@@ -52,6 +54,7 @@ use crate::reader::Reader;
 use crate::retry_schedule::{RetryEntry, RetrySchedule};
 use crate::status::{RunState, SubscriptionStats};
 use crate::store::Store;
+use crate::transformer::Transformer;
 
 pub(crate) use command::{Command, Done};
 
@@ -89,6 +92,8 @@ pub(crate) struct Parts {
     pub(crate) position: Position,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) log: Arc<dyn EventLog>,
+    /// Shared by all dispatchers.
+    pub(crate) documents: Arc<DocumentCache>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stats: Arc<SubscriptionStats>,
     pub(crate) directives: watch::Receiver<Directive>,
@@ -107,6 +112,10 @@ pub(crate) struct Dispatcher {
     clock: Clock,
     random: StdRng,
     reader: Reader,
+    documents: Arc<DocumentCache>,
+    /// How often the filter failed since it last gave a result.
+    filter_failures: u32,
+    transformer: Option<Arc<Transformer>>,
     progress: Progress,
     /// Counts what was settled, so that a change beyond the cursor is seen too.
     settled: u64,
@@ -140,8 +149,19 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { record, position, sink, log, store, stats, directives, commands, replays, options } =
-            parts;
+        let Parts {
+            record,
+            position,
+            sink,
+            log,
+            documents,
+            store,
+            stats,
+            directives,
+            commands,
+            replays,
+            options,
+        } = parts;
         let SubscriptionRecord { id, spec, lifecycle, .. } = record;
         let now = Instant::now();
         let resumptions = directives.borrow().resumptions;
@@ -154,6 +174,7 @@ impl Dispatcher {
         let interval = options.checkpoint_interval;
         let tracer = options.spans.deliveries(&spec.tenant, &spec.name, sink.kind());
         let checkpointer = Checkpointer::new(Arc::clone(&store), id, interval, &position.progress, needed);
+        let transformer = Transformer::of(&spec, &documents, options.event_limits);
         let mut dispatcher = Self {
             limit: batch_limit(&spec, sink.batch_limit()),
             most_calls,
@@ -162,6 +183,9 @@ impl Dispatcher {
                 .seed
                 .map_or_else(rand::make_rng, |seed| StdRng::seed_from_u64(seed ^ id.0.cast_unsigned())),
             reader: Reader::new(log, position.progress.cursor()),
+            documents,
+            filter_failures: 0,
+            transformer,
             settled: 0,
             settled_before_start: position.progress.end(),
             progress: position.progress,
@@ -285,6 +309,7 @@ impl Dispatcher {
                 // Said again here, lest a disablement that is being saved has the last word.
                 self.checkpointer.unsaved.lifecycle(Lifecycle::Enabled);
             }
+            self.filter_failures = 0;
             self.halt_as(RunState::Running);
         }
         if directive.paused && self.halt == RunState::Running {

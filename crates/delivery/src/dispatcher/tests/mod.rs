@@ -2,6 +2,7 @@
 
 mod breaking;
 mod failing;
+mod filtering;
 mod ordering;
 mod replaying;
 mod running;
@@ -10,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use eventrelay_expression::DocumentCache;
 use eventrelay_sinks::Delivery;
 use eventrelay_state::{
     Lifecycle, NewReplay, ReplayId, ReplayKind, ReplayRecord, ReplayState, Subscription, SubscriptionId,
@@ -32,6 +34,7 @@ struct World {
     store: Arc<MemoryStore>,
     sink: Arc<ScriptedSink>,
     activity: Arc<Activity>,
+    documents: Arc<DocumentCache>,
     spec: Subscription,
     /// All that were asked for.
     replays: Mutex<Vec<ReplayRecord>>,
@@ -79,6 +82,7 @@ impl World {
             store: Arc::new(MemoryStore::new(0, activity.clone())),
             sink: Arc::new(ScriptedSink::new(batch, activity.clone(), script)),
             activity,
+            documents: Arc::new(DocumentCache::new(1 << 20)),
             spec,
             replays: Mutex::default(),
         }
@@ -108,6 +112,7 @@ impl World {
             position,
             sink: self.sink.clone(),
             log: Arc::new(self.log.clone()),
+            documents: self.documents.clone(),
             store: self.store.clone(),
             stats: stats.clone(),
             directives: receiver,
@@ -142,7 +147,7 @@ impl World {
         let request = NewReplay {
             subscription: SubscriptionId(1),
             kind,
-            filter: eventrelay_event::filter::Filter::default(),
+            filter: eventrelay_expression::EventFilter::default(),
             max_events_per_second: rate.and_then(std::num::NonZeroU32::new),
             start_offset: range.start,
             end_offset: range.end,
