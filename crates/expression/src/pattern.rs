@@ -44,10 +44,7 @@ impl Pattern {
             Err(error) if error.is_size_limit_exceeded() => {
                 Err("the pattern is too large: its repetitions or classes allow too much".to_owned())
             }
-            Err(error) => Err(match std::error::Error::source(&error) {
-                Some(source) => format!("this is no pattern: {}", last_line(&source.to_string())),
-                None => format!("this is no pattern: {}", last_line(&error.to_string())),
-            }),
+            Err(error) => Err(format!("this is no pattern: {}", last_line(&first_cause(&error)))),
         }
     }
 
@@ -57,6 +54,12 @@ impl Pattern {
         let found = self.automaton.try_search_fwd(&Input::new(text).earliest(true));
         found.ok().map(|found| found.is_some())
     }
+}
+
+/// What the errors around it only pass on.
+fn first_cause(error: &dyn std::error::Error) -> String {
+    let cause = std::iter::successors(Some(error), |error| error.source()).last();
+    cause.unwrap_or(error).to_string()
 }
 
 /// Errors of the parser draw the pattern over several lines, and say in the last what is wrong.

@@ -41,7 +41,7 @@ fn values() {
         // The event
         ("event.type + ' ' + event.source", json!("order.created /shop/1")),
         ("event.subject + event.key + event.client_id + event.tenant", json!("order/17annclient-1default")),
-        ("event.id", json!("019c13f2-1c00-7000-8000-000000000007")),
+        ("event.id", json!("019c13ec-9e00-7000-8000-000000000007")),
         ("event.headers.region + event.headers['region']", json!("eueu")),
         ("has(event.subject) && !has(event.dataschema) && has(event.headers.region)", json!(true)),
         ("event.time", json!("2026-01-30T10:15:30+02:00")),
@@ -142,7 +142,7 @@ fn faults() {
         ("9223372036854775807 + 1", Reason::Failed, 21),
         ("-(-9223372036854775807 - 1)", Reason::Failed, 1),
         ("0u - 1u", Reason::Failed, 4),
-        ("!data.count", Reason::Failed, 6),
+        ("!data.count", Reason::Failed, 7),
         ("data.count && true", Reason::Failed, 6),
         ("data.currency ? 1 : 2", Reason::Failed, 6),
         ("int('x')", Reason::Failed, 1),

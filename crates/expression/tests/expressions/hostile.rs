@@ -44,12 +44,13 @@ fn compiling_ends_soon_whatever_the_text() {
         "0x".repeat(2_000),
         "1e".repeat(2_000),
         "😀".repeat(1_000),
-        "'a'.matches('".to_owned() + &"(a*)*".repeat(40) + "')",
         r"'a'.matches('(\\pL{50}){50}')".to_owned(),
         "'a'.matches('((((((a{9}){9}){9}){9}){9}){9})')".to_owned(),
     ] {
         assert!(timed(&text, || Expression::compile(&text)).is_err(), "{}", &text[..40]);
     }
+    let patterns = vec![format!("'a'.matches('{}')", "(a*)*".repeat(40)); 8].join("&&");
+    assert!(timed(&patterns, || Expression::compile(&patterns)).is_ok(), "odd, but bounded");
 }
 
 /// Evaluates what must be too much, for this event.
@@ -83,7 +84,7 @@ fn evaluating_ends_soon_whatever_the_expression() {
         "data.numbers.map(x, data.numbers + data.numbers)",
         "data.texts.map(x, data.texts.map(y, x + y))",
         "data.numbers.map(x, data.long + data.long)",
-        "data.numbers.all(x, data.long == data.long + 'a')",
+        "data.numbers.all(x, data.long != data.long + 'a')",
         "data.numbers.all(x, data.long.contains('b') == false)",
         "data.numbers.all(x, !data.long.matches('(a|aa)+b'))",
         "data.numbers.all(x, data.long.size() > 0)",

@@ -2,8 +2,6 @@
 
 use eventrelay_expression::{EventFilter, Expression, limits};
 
-use super::*;
-
 fn refusal(cel: &str) -> eventrelay_expression::CompileError {
     match Expression::compile(cel) {
         Err(error) => error,

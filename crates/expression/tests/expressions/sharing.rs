@@ -31,9 +31,9 @@ fn who_does_not_ask_for_data_builds_nothing() {
     for cel in [
         "event.type == 'order.created'",
         "event.type == 'other' && data.n == 1",
-        "event.key == 'x' && data.n > 1",
+        "event.type.startsWith('x') ? data.n > 1 : true",
     ] {
-        filter(cel).decide(&Subject::shared(&event, &cache));
+        assert!(!matches!(filter(cel).decide(&Subject::shared(&event, &cache)).verdict, Verdict::Failed(_)));
     }
     assert_eq!((cache.built(), cache.bytes()), (0, 0));
 }

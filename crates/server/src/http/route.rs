@@ -11,6 +11,7 @@ pub(crate) enum Route {
     Find,
     Status,
     Stream,
+    TestFilter,
     Health,
     Live,
     Ready,
@@ -38,15 +39,17 @@ pub(crate) enum Target<'a> {
 }
 
 const EVENTS: &str = "/v1/events";
+const FILTER_TEST: &str = "/v1/filters/test";
 const KEYS: &str = "/v1/keys";
 
 impl Route {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Publish,
         Self::PublishStream,
         Self::Find,
         Self::Status,
         Self::Stream,
+        Self::TestFilter,
         Self::Health,
         Self::Live,
         Self::Ready,
@@ -67,6 +70,7 @@ impl Route {
             Self::Find => "/v1/events/{id}",
             Self::Status => "/v1/events/{id}/status",
             Self::PublishStream | Self::Stream => "/v1/events/stream",
+            Self::TestFilter => FILTER_TEST,
             Self::Health => "/health",
             Self::Live => "/healthz",
             Self::Ready => "/readyz",
@@ -82,7 +86,7 @@ impl Route {
 
     pub(crate) fn method_label(self) -> &'static str {
         match self {
-            Self::Publish | Self::PublishStream | Self::CreateKey | Self::Noop => "POST",
+            Self::Publish | Self::PublishStream | Self::TestFilter | Self::CreateKey | Self::Noop => "POST",
             Self::RevokeKey => "DELETE",
             Self::Find
             | Self::Status
@@ -102,6 +106,7 @@ impl<'a> Target<'a> {
     pub(crate) fn find(method: &Method, path: &'a str, noop_enabled: bool) -> Self {
         let route = match path {
             EVENTS => Route::Publish,
+            FILTER_TEST => Route::TestFilter,
             KEYS => return Self::of_keys(method),
             "/v1/events/stream" => return Self::of_stream(method),
             "/health" => Route::Health,
@@ -118,8 +123,10 @@ impl<'a> Target<'a> {
             }
         };
         match route {
-            Route::Publish | Route::Noop if method == Method::POST => Self::Route(route, ""),
-            Route::Publish | Route::Noop => Self::WrongMethod("POST"),
+            Route::Publish | Route::TestFilter | Route::Noop if method == Method::POST => {
+                Self::Route(route, "")
+            }
+            Route::Publish | Route::TestFilter | Route::Noop => Self::WrongMethod("POST"),
             route => Self::get(method, route, ""),
         }
     }
@@ -196,6 +203,8 @@ mod tests {
         assert_eq!(find(Method::GET, "/v1/events/stream"), Target::Route(Route::Stream, ""));
         assert_eq!(find(Method::POST, "/v1/events/stream"), Target::Route(Route::PublishStream, ""));
         assert_eq!(find(Method::HEAD, "/v1/events/stream"), Target::WrongMethod("GET, POST"));
+        assert_eq!(find(Method::POST, "/v1/filters/test"), Target::Route(Route::TestFilter, ""));
+        assert_eq!(find(Method::GET, "/v1/filters/test"), Target::WrongMethod("POST"));
         assert_eq!(find(Method::POST, "/v1/keys"), Target::Route(Route::CreateKey, ""));
         assert_eq!(find(Method::GET, "/v1/keys"), Target::Route(Route::ListKeys, ""));
         assert_eq!(find(Method::PUT, "/v1/keys"), Target::WrongMethod("GET, HEAD, POST"));

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use eventrelay_expression::DocumentCache;
+use eventrelay_expression::{DocumentCache, EventFilter};
 use eventrelay_sinks::Delivery;
 use eventrelay_state::{
     Lifecycle, NewReplay, ReplayId, ReplayKind, ReplayRecord, ReplayState, Subscription, SubscriptionId,
@@ -144,10 +144,21 @@ impl World {
         range: std::ops::Range<u64>,
         rate: Option<u32>,
     ) -> ReplayId {
+        self.replay_filtered(running, kind, range, rate, EventFilter::default()).await
+    }
+
+    async fn replay_filtered(
+        &self,
+        running: &Running,
+        kind: ReplayKind,
+        range: std::ops::Range<u64>,
+        rate: Option<u32>,
+        filter: EventFilter,
+    ) -> ReplayId {
         let request = NewReplay {
             subscription: SubscriptionId(1),
             kind,
-            filter: eventrelay_expression::EventFilter::default(),
+            filter,
             max_events_per_second: rate.and_then(std::num::NonZeroU32::new),
             start_offset: range.start,
             end_offset: range.end,
