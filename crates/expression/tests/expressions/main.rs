@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod documentation;
 mod golden;
 mod hostile;
 mod oracle;
