@@ -93,7 +93,7 @@ impl DocumentCache {
     }
 
     fn shard(&self, offset: u64) -> &Mutex<Shard> {
-        // The remainder is below 8.
+        #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 8")]
         &self.shards[(offset % SHARDS as u64) as usize]
     }
 }

@@ -6,6 +6,7 @@ use crate::syntax::node::BinaryOperator;
 use crate::value::{Blob, List, Value};
 
 /// Two numbers of one type.
+#[derive(Clone, Copy)]
 enum Numbers {
     Ints(i64, i64),
     Uints(u64, u64),

@@ -58,7 +58,7 @@ fn is_over_budget(cel: &str, event: &StoredEvent) {
     let begun = Instant::now();
     match value(cel, event) {
         Err(TransformError::Evaluation(error)) => {
-            assert_eq!(error.reason, Reason::OverBudget, "{cel}: {error}")
+            assert_eq!(error.reason, Reason::OverBudget, "{cel}: {error}");
         }
         Err(TransformError::TooLarge { .. }) => {}
         other => panic!("{cel}: {:?}", other.map(|value| value.to_string().len())),

@@ -17,13 +17,35 @@ use eventrelay_fuzz::Target;
 const LIMIT: Duration = Duration::from_secs(2);
 
 const WORDS: [&[u8]; 24] = [
-    b"data", b".all(x, ", b".map(x, ", b".filter(y, ", b".exists(y, ", b"has(data.a)", b"event.type", b"event.headers",
-    b".matches('(a*)*')", b" + ", b" == ", b" && ", b" || ", b" ? ", b" : ", b"[0]", b"'aaaaaaaa'", b".replace('a', 'aa')",
-    b".split('')", b".join('x')", b"duration('1h')", b"9223372036854775807", b"1e308", b"[1,2,3,4,5,6,7,8]",
+    b"data",
+    b".all(x, ",
+    b".map(x, ",
+    b".filter(y, ",
+    b".exists(y, ",
+    b"has(data.a)",
+    b"event.type",
+    b"event.headers",
+    b".matches('(a*)*')",
+    b" + ",
+    b" == ",
+    b" && ",
+    b" || ",
+    b" ? ",
+    b" : ",
+    b"[0]",
+    b"'aaaaaaaa'",
+    b".replace('a', 'aa')",
+    b".split('')",
+    b".join('x')",
+    b"duration('1h')",
+    b"9223372036854775807",
+    b"1e308",
+    b"[1,2,3,4,5,6,7,8]",
 ];
 
 fn stored(data: &[u8]) -> StoredEvent {
-    let data = Data::json(data.to_vec().into(), &json::Limits::default()).unwrap_or_else(|_| Data::binary(data.to_vec().into()));
+    let data = Data::json(data.to_vec().into(), &json::Limits::default())
+        .unwrap_or_else(|_| Data::binary(data.to_vec().into()));
     let event = Event::new(Tenant::default(), "order.created".to_owned(), "/shop".to_owned());
     let mut record = Vec::new();
     StoredEvent::encode(&Event { data: Some(data), ..event }, &mut record);
@@ -56,15 +78,16 @@ fn fuzz_expressions() {
                 Verdict::Failed(error) | Verdict::OverBudget(error) => reason(error.reason),
             },
         };
-        let transformed = match Transform::compile(cel).unwrap().apply(&subject, &EventLimits::default()).event {
-            Ok(event) => {
-                let (_, data) = event.data().unwrap();
-                json::validate(data, &json::Limits::default()).unwrap();
-                "transformed"
-            }
-            Err(TransformError::Evaluation(error)) => reason(error.reason),
-            Err(_) => "not written",
-        };
+        let transformed =
+            match Transform::compile(cel).unwrap().apply(&subject, &EventLimits::default()).event {
+                Ok(event) => {
+                    let (_, data) = event.data().unwrap();
+                    json::validate(data, &json::Limits::default()).unwrap();
+                    "transformed"
+                }
+                Err(TransformError::Evaluation(error)) => reason(error.reason),
+                Err(_) => "not written",
+            };
         assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
         (filtered.to_owned(), transformed)
     });

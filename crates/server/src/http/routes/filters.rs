@@ -120,9 +120,8 @@ fn made(json: &str, access: &Access, limits: &EventLimits) -> Result<StoredEvent
     let body = Bytes::copy_from_slice(json.as_bytes());
     let decoded = native::decode(&body, access.tenant(), limits);
     let mut decoded = decoded.map_err(|error| events::of_decoding(&error))?;
-    let event = match (decoded.events.pop(), decoded.is_batch) {
-        (Some(event), false) => event,
-        _ => return Err(invalid("`event` must be one event".to_owned())),
+    let (Some(event), false) = (decoded.events.pop(), decoded.is_batch) else {
+        return Err(invalid("`event` must be one event".to_owned()));
     };
     event.check(limits).map_err(|error| invalid(error.to_string()))?;
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
