@@ -6,15 +6,16 @@ set -euo pipefail
 # Arrows point down only.
 declare -A allowed=(
     [event]=""
+    [expression]="event"
     [log]=""
-    [state]="event"
+    [state]="event expression"
     [sinks]="event"
     [telemetry]="event"
     [fuzz]=""
     [ingest]="event log telemetry"
-    [delivery]="event log state sinks telemetry"
-    [server]="event log state telemetry ingest delivery"
-    [eventrelay]="event log state sinks telemetry ingest delivery server"
+    [delivery]="event expression log state sinks telemetry"
+    [server]="event expression log state telemetry ingest delivery"
+    [eventrelay]="event expression log state sinks telemetry ingest delivery server"
 )
 for manifest in crates/*/Cargo.toml; do
     crate=$(basename "$(dirname "$manifest")")

@@ -19,6 +19,7 @@ use eventrelay_telemetry::DeliveryTracer;
 use crate::call_spans::CallSpans;
 use crate::event_log::EventLog;
 use crate::pull::PullId;
+use crate::transformer::{Refused, Transformer};
 
 /// What a call is to do.
 pub(crate) struct Call {
@@ -50,10 +51,14 @@ pub(crate) enum Work {
 /// What came of a call.
 pub(crate) struct Finished {
     pub(crate) deliveries: Vec<Delivery>,
+    /// What a pull gives for each of `deliveries`, where that is not the event as it is.
+    pub(crate) outgoing: Option<Vec<Delivery>>,
     /// About `deliveries`; none when there were none.
     pub(crate) answer: Option<Answer>,
     /// Events that could not be loaded.
     pub(crate) unloaded: Vec<(Waiting, LoadError)>,
+    /// Events that have no form to deliver; they are not among `deliveries`.
+    pub(crate) refused: Vec<Refused>,
     pub(crate) probe: bool,
     pub(crate) retry: bool,
     pub(crate) replay: Option<ReplayId>,
@@ -88,32 +93,51 @@ impl Call {
         sink: Arc<dyn Sink>,
         log: Arc<dyn EventLog>,
         timeout: Duration,
+        transformer: Option<Arc<Transformer>>,
         tracer: DeliveryTracer,
     ) -> Finished {
         let (mut deliveries, unloaded) = match self.work {
             Work::Deliver(deliveries) => (deliveries, Vec::new()),
             Work::LoadAndDeliver(places) => load_all(&log, places).await,
         };
+        let mut refused = Vec::new();
+        // What the sink is given. What becomes of it is settled by the events as they are in the log.
+        let mut outgoing = match &transformer {
+            None => None,
+            Some(transformer) => Some(transformer.apply(&mut deliveries, &mut refused).await),
+        };
         let answer = if deliveries.is_empty() {
             None
         } else {
-            let spans = CallSpans::begin(&tracer, &mut deliveries);
-            let answer = deliver(sink, &deliveries, timeout).await;
+            let given = outgoing.as_mut().unwrap_or(&mut deliveries);
+            let spans = CallSpans::begin(&tracer, given);
+            let answer = deliver(sink, given, timeout).await;
             spans.end(&answer);
             Some(answer)
         };
         let Self { probe, retry, replay, .. } = self;
-        Finished { deliveries, answer, unloaded, probe, retry, replay, pull: None }
+        Finished { deliveries, outgoing: None, answer, unloaded, refused, probe, retry, replay, pull: None }
     }
 
-    /// Only gets the events out of the log, for a pull.
-    pub(crate) async fn load(self, log: Arc<dyn EventLog>, pull: PullId) -> Finished {
-        let (deliveries, unloaded) = match self.work {
+    /// Only gets the events ready, for a pull.
+    pub(crate) async fn load(
+        self,
+        log: Arc<dyn EventLog>,
+        transformer: Option<Arc<Transformer>>,
+        pull: PullId,
+    ) -> Finished {
+        let (mut deliveries, unloaded) = match self.work {
             Work::Deliver(deliveries) => (deliveries, Vec::new()),
             Work::LoadAndDeliver(places) => load_all(&log, places).await,
         };
+        let mut refused = Vec::new();
+        let outgoing = match &transformer {
+            None => None,
+            Some(transformer) => Some(transformer.apply(&mut deliveries, &mut refused).await),
+        };
         let Self { probe, retry, replay, .. } = self;
-        Finished { deliveries, answer: None, unloaded, probe, retry, replay, pull: Some(pull) }
+        let pull = Some(pull);
+        Finished { deliveries, outgoing, answer: None, unloaded, refused, probe, retry, replay, pull }
     }
 
     /// How many events it carries.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use eventrelay_event::StoredEvent;
-use eventrelay_event::filter::Filter;
+use eventrelay_expression::{DocumentCache, EventFilter, Subject, Verdict};
 use eventrelay_sinks::Sink;
 use eventrelay_state::{
     Lifecycle, Position, ReplayRecord, ReplayState, State, StateError, SubscriptionId, SubscriptionRecord,
@@ -45,6 +45,7 @@ struct Tasks {
 /// What is read from outside of the tasks.
 pub(crate) struct Shared {
     pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) documents: Arc<DocumentCache>,
     subscriptions: Vec<Handle>,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Handle {
     id: SubscriptionId,
     tenant: String,
     name: String,
-    filter: Filter,
+    filter: EventFilter,
     start_offset: u64,
     sink: &'static str,
     stats: Arc<SubscriptionStats>,
@@ -144,10 +145,11 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let log: Arc<dyn EventLog> = Arc::new(log);
         let metrics = DeliveryMetrics::new();
+        let documents = Arc::new(DocumentCache::new(options.document_cache_bytes));
         let mut dispatchers = JoinSet::new();
         let mut handles = Vec::with_capacity(subscriptions.len());
         for (loaded, target) in load(&state, subscriptions).await? {
-            let (handle, dispatcher) = prepare(loaded, target, &log, &state, &metrics, &options);
+            let (handle, dispatcher) = prepare(loaded, target, &log, &documents, &state, &metrics, &options);
             let stats = Arc::clone(&handle.stats);
             dispatchers.spawn(async move {
                 let guard = PanicGuard { stats };
@@ -157,7 +159,7 @@ impl Engine {
             });
             handles.push(handle);
         }
-        let shared = Arc::new(Shared { log, subscriptions: handles });
+        let shared = Arc::new(Shared { log, documents, subscriptions: handles });
         let (stop_retention, stopped) = oneshot::channel();
         let retention =
             tokio::spawn(keep_retention_told(Arc::clone(&shared), options.retention_interval, stopped));
@@ -238,7 +240,8 @@ impl Engine {
     /// Registers the metrics (`eventrelay_deliveries_total`, `eventrelay_delivery_…`, `eventrelay_subscription_…`).
     pub fn register_metrics(&self, registry: &mut Registry) {
         let shared = Arc::clone(&self.shared);
-        self.metrics.register(registry, Arc::new(move || shared.statuses()));
+        let documents = Arc::clone(&shared.documents);
+        self.metrics.register(registry, Arc::new(move || shared.statuses()), documents);
     }
 }
 
@@ -292,8 +295,11 @@ impl Handle {
     }
 
     /// Whether the subscription is to deliver the event, was to, or has.
-    pub(crate) fn is_for(&self, event: &StoredEvent) -> bool {
-        event.tenant() == self.tenant && event.offset() >= self.start_offset && self.filter.matches(event)
+    pub(crate) fn is_for(&self, event: &StoredEvent, documents: &DocumentCache) -> bool {
+        // Where the filter cannot tell, the event is a dead letter, or the subscription has stopped at it.
+        event.tenant() == self.tenant
+            && event.offset() >= self.start_offset
+            && !matches!(self.filter.decide(&Subject::shared(event, documents)).verdict, Verdict::NoMatch(_))
     }
 
     fn status(&self, end: u64, now_micros: u64) -> SubscriptionStatus {
@@ -378,6 +384,7 @@ fn prepare(
     loaded: Loaded,
     target: Target,
     log: &Arc<dyn EventLog>,
+    documents: &Arc<DocumentCache>,
     state: &State,
     metrics: &DeliveryMetrics,
     options: &EngineOptions,
@@ -417,6 +424,7 @@ fn prepare(
         position,
         target,
         log: Arc::clone(log),
+        documents: Arc::clone(documents),
         store: Arc::new(state.clone()),
         stats,
         directives: receiver,

@@ -21,7 +21,8 @@ impl Engine {
     /// # Errors
     /// When the state store cannot be read.
     pub fn deliveries_of(&self, event: &StoredEvent) -> Result<Vec<EventDelivery>, StateError> {
-        let wants = self.handles().iter().filter(|handle| handle.is_for(event));
+        let documents = &self.shared().documents;
+        let wants = self.handles().iter().filter(|handle| handle.is_for(event, documents));
         wants
             .map(|handle| {
                 let state = self.state().delivery_state(handle.id(), event.offset())?;

@@ -36,6 +36,7 @@ mod retry_schedule;
 mod rewind;
 mod status;
 mod store;
+mod transformer;
 
 pub use breaker::BreakerState;
 pub use engine::{ControlError, Engine, EngineError, ShutdownReport, Target};

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use eventrelay_expression::{DocumentCache, Reason};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -32,6 +33,13 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    subscription: String,
+    tenant: String,
+    reason: &'static str,
+}
+
 /// The metrics of all subscriptions.
 #[derive(Debug, Clone)]
 pub(crate) struct DeliveryMetrics {
@@ -40,6 +48,8 @@ pub(crate) struct DeliveryMetrics {
     panics: Family<SubscriptionLabels, Counter>,
     lost_events: Family<SubscriptionLabels, Counter>,
     save_failures: Family<SubscriptionLabels, Counter>,
+    filter_failures: Family<ReasonLabels, Counter>,
+    transform_failures: Family<SubscriptionLabels, Counter>,
     leases_ended: Family<OutcomeLabels, Counter>,
     dead_letter_copies: Family<OutcomeLabels, Counter>,
 }
@@ -82,6 +92,12 @@ pub(crate) struct SubscriptionMetrics {
     /// Copies of dead letters that the sink has taken, and those that it has not.
     pub(crate) dead_letters_copied: Counter,
     pub(crate) dead_letter_copies_dropped: Counter,
+    /// Events without what the filter asks for: they do not match.
+    pub(crate) filter_missing: Counter,
+    /// Events that the filter makes no sense for: dead letters.
+    pub(crate) filter_failed: Counter,
+    pub(crate) filter_over_budget: Counter,
+    pub(crate) transform_failures: Counter,
 }
 
 impl DeliveryMetrics {
@@ -94,6 +110,8 @@ impl DeliveryMetrics {
             save_failures: Family::default(),
             leases_ended: Family::default(),
             dead_letter_copies: Family::default(),
+            filter_failures: Family::default(),
+            transform_failures: Family::default(),
         }
     }
 
@@ -105,6 +123,10 @@ impl DeliveryMetrics {
         };
         let outcome = |outcome| self.outcomes.get_or_create_owned(&labels_of(outcome));
         let copies = |outcome| self.dead_letter_copies.get_or_create_owned(&labels_of(outcome));
+        let filter_failure = |reason| {
+            let (subscription, tenant) = (name.to_owned(), tenant.to_owned());
+            self.filter_failures.get_or_create_owned(&ReasonLabels { subscription, tenant, reason })
+        };
         SubscriptionMetrics {
             delivered: outcome("delivered"),
             retried: outcome("retried"),
@@ -116,6 +138,10 @@ impl DeliveryMetrics {
             save_failures: self.save_failures.get_or_create_owned(&labels),
             dead_letters_copied: copies("copied"),
             dead_letter_copies_dropped: copies("dropped"),
+            filter_missing: filter_failure(Reason::Missing.name()),
+            filter_failed: filter_failure(Reason::Failed.name()),
+            filter_over_budget: filter_failure(Reason::OverBudget.name()),
+            transform_failures: self.transform_failures.get_or_create_owned(&labels),
         }
     }
 
@@ -135,7 +161,12 @@ impl DeliveryMetrics {
     }
 
     /// Registers everything; `statuses` is asked at each scrape.
-    pub(crate) fn register(&self, registry: &mut Registry, statuses: Statuses) {
+    pub(crate) fn register(
+        &self,
+        registry: &mut Registry,
+        statuses: Statuses,
+        documents: Arc<DocumentCache>,
+    ) {
         registry.register(
             "eventrelay_deliveries",
             "Attempts by what came of the delivery: delivered, retried (it will be tried again), rejected, dead",
@@ -163,7 +194,7 @@ impl DeliveryMetrics {
         );
         registry.register(
             "eventrelay_leases_ended",
-            "Leases of pull subscriptions by how they ended: acked, nacked, expired, left (the consumer went away), returned \
+            "Leases of pull subscriptions by how they ended: acked, nacked, expired, left (the consumer went away), returned \\
              (they did not reach it)",
             self.leases_ended.clone(),
         );
@@ -172,7 +203,19 @@ impl DeliveryMetrics {
             "Copies of dead letters for sinks that keep them too, by what came of them: copied, dropped",
             self.dead_letter_copies.clone(),
         );
+        registry.register(
+            "eventrelay_filter_failures",
+            "Events that a filter's expression gave no result for: missing (they do not match), failed (they are dead letters), \\
+             over_budget (the subscription stops)",
+            self.filter_failures.clone(),
+        );
+        registry.register(
+            "eventrelay_transform_failures",
+            "Events that a transform gave no result for; each is a dead letter",
+            self.transform_failures.clone(),
+        );
         registry.register_collector(Box::new(Gauges { statuses }));
+        registry.register_collector(Box::new(Documents { documents }));
     }
 }
 
@@ -215,6 +258,26 @@ const GAUGES: [(&str, &str, Value); 12] = [
         f64::from(u8::from(status.run_state == crate::status::RunState::Running))
     }),
 ];
+
+/// What the trees of events' data take.
+#[derive(Debug)]
+struct Documents {
+    documents: Arc<DocumentCache>,
+}
+
+impl Collector for Documents {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (name, help) =
+            ("eventrelay_expression_documents", "Trees of events' data built for filters and transforms");
+        let built = ConstCounter::new(self.documents.built());
+        built.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        let (name, help) =
+            ("eventrelay_expression_document_bytes", "Memory of the trees that are kept for others");
+        #[expect(clippy::cast_precision_loss, reason = "Prometheus' values are floats")]
+        let bytes = ConstGauge::new(self.documents.bytes() as f64);
+        bytes.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+}
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

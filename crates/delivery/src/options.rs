@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use eventrelay_event::EventLimits;
 use eventrelay_telemetry::Spans;
 
 /// How the engine works, for all subscriptions.
@@ -13,6 +14,10 @@ pub struct EngineOptions {
     pub retention_interval: Duration,
     /// Where the spans of deliveries go; off by default.
     pub spans: Spans,
+    /// The most bytes of events' data that are kept as trees for filters and transforms. Default 16 MiB.
+    pub document_cache_bytes: usize,
+    /// What an event may be once it is transformed.
+    pub event_limits: EventLimits,
     /// Seeds the jitter of retries, for tests; random by default.
     pub seed: Option<u64>,
 }
@@ -23,6 +28,8 @@ impl Default for EngineOptions {
             checkpoint_interval: Duration::from_millis(200),
             retention_interval: Duration::from_secs(1),
             spans: Spans::default(),
+            document_cache_bytes: 16 << 20,
+            event_limits: EventLimits::default(),
             seed: None,
         }
     }

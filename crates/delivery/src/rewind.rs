@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use eventrelay_event::filter::Filter;
+use eventrelay_expression::EventFilter;
 use eventrelay_state::{
     NewReplay, ReplayId, ReplayKind, ReplayRecord, ReplayState, Start, State, StateError,
 };
@@ -24,7 +24,7 @@ pub struct ReplayRequest {
     /// To here, exclusive. None, and all that is behind the cursor: to the cursor, for what comes then is live.
     pub to: Option<Start>,
     /// Which events, beside the subscription's own filter.
-    pub filter: Filter,
+    pub filter: EventFilter,
     /// The most events a second, beside the subscription's own limit.
     pub max_events_per_second: Option<NonZeroU32>,
 }
@@ -35,7 +35,7 @@ pub struct RedriveRequest {
     /// Only the one of this event; none: all.
     pub offset: Option<u64>,
     /// Which events.
-    pub filter: Filter,
+    pub filter: EventFilter,
     /// The most events a second, beside the subscription's own limit.
     pub max_events_per_second: Option<NonZeroU32>,
 }

@@ -70,12 +70,17 @@ pub enum RunState {
         /// What was found, naming segment and offset.
         why: String,
     },
+    /// It stopped at an event of which its filter cannot tell whether it is wanted, and skips nothing.
+    FilterStopped {
+        /// What the filter fails for, naming the event's offset and the place in the expression.
+        why: String,
+    },
     /// The engine was shut down.
     Stopped,
 }
 
 impl RunState {
-    /// The stable name: `running`, `paused`, `disabled`, `damaged` or `stopped`.
+    /// The stable name: `running`, `paused`, `disabled`, `damaged`, `filter_stopped` or `stopped`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -83,6 +88,7 @@ impl RunState {
             Self::Paused => "paused",
             Self::Disabled { .. } => "disabled",
             Self::Damaged { .. } => "damaged",
+            Self::FilterStopped { .. } => "filter_stopped",
             Self::Stopped => "stopped",
         }
     }

@@ -1,8 +1,9 @@
 //! Which events a subscription wants.
 //!
-//! A filter has patterns for types and patterns for sources; an event matches when its type matches any of the one and
-//! its source any of the other. No pattern at all matches everything. In a pattern `*` stands for any run of
-//! characters, dots and slashes too, and everything else for itself: `order.*`, `*.deleted`, `/shop/*/till`.
+//! A filter has patterns for types, for sources and for subjects; an event matches when its type matches any of the first, its
+//! source any of the second and its subject any of the third. Where there are no patterns of a kind all match, events without
+//! a subject too. In a pattern `*` stands for any run of characters, dots and slashes too, and everything else for itself:
+//! `order.*`, `*.deleted`, `/shop/*/till`.
 //!
 //! Matching takes at most (pattern × text) steps, without recursion or allocation, whatever the pattern. Finding out
 //! whether an event matches never fails, so an error can never read as "no match".
@@ -25,6 +26,7 @@ pub const MAX_STARS: usize = 8;
 pub struct Filter {
     types: Vec<Glob>,
     sources: Vec<Glob>,
+    subjects: Vec<Glob>,
 }
 
 /// A filter that cannot be one.
@@ -33,7 +35,7 @@ pub enum FilterError {
     /// More patterns than a filter may have.
     #[error("a filter has at most {MAX_PATTERNS} patterns for '{field}'")]
     TooManyPatterns {
-        /// `types` or `sources`.
+        /// `types`, `sources` or `subjects`.
         field: &'static str,
     },
     /// A pattern that matches nothing, or is too long or too starry.
@@ -41,7 +43,7 @@ pub enum FilterError {
         "a pattern of '{field}' must have 1 to {MAX_PATTERN_BYTES} bytes and at most {MAX_STARS} stars: '{pattern}'"
     )]
     Pattern {
-        /// `types` or `sources`.
+        /// `types`, `sources` or `subjects`.
         field: &'static str,
         /// The pattern, cut to 64 characters.
         pattern: String,
@@ -54,13 +56,45 @@ impl Filter {
     /// # Errors
     /// When there are too many, or one is empty, too long or has too many stars.
     pub fn new(types: Vec<String>, sources: Vec<String>) -> Result<Self, FilterError> {
-        Ok(Self { types: globs("types", types)?, sources: globs("sources", sources)? })
+        let (types, sources) = (globs("types", types)?, globs("sources", sources)?);
+        Ok(Self { types, sources, subjects: Vec::new() })
+    }
+
+    /// The same filter, with these patterns for subjects.
+    ///
+    /// # Errors
+    /// As [`Filter::new`].
+    pub fn with_subjects(self, subjects: Vec<String>) -> Result<Self, FilterError> {
+        Ok(Self { subjects: globs("subjects", subjects)?, ..self })
+    }
+
+    /// The patterns for types, sources and subjects.
+    #[must_use]
+    pub fn into_patterns(self) -> (Vec<String>, Vec<String>, Vec<String>) {
+        let patterns = |globs: Vec<Glob>| globs.into_iter().map(|glob| glob.0).collect();
+        (patterns(self.types), patterns(self.sources), patterns(self.subjects))
     }
 
     /// Whether the subscription wants the event.
     #[must_use]
     pub fn matches(&self, event: &StoredEvent) -> bool {
-        matches_any(&self.types, event.event_type()) && matches_any(&self.sources, event.source())
+        self.mismatch(event).is_none()
+    }
+
+    /// The first kind of patterns of which none matches: `types`, `sources` or `subjects`.
+    #[must_use]
+    pub fn mismatch(&self, event: &StoredEvent) -> Option<&'static str> {
+        if !matches_any(&self.types, event.event_type()) {
+            Some("types")
+        } else if !matches_any(&self.sources, event.source()) {
+            Some("sources")
+        } else if !self.subjects.is_empty()
+            && !event.subject().is_some_and(|subject| matches_any(&self.subjects, subject))
+        {
+            Some("subjects")
+        } else {
+            None
+        }
     }
 }
 
@@ -93,20 +127,22 @@ struct Patterns {
     types: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     sources: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    subjects: Vec<String>,
 }
 
 impl TryFrom<Patterns> for Filter {
     type Error = FilterError;
 
     fn try_from(patterns: Patterns) -> Result<Self, FilterError> {
-        Self::new(patterns.types, patterns.sources)
+        Self::new(patterns.types, patterns.sources)?.with_subjects(patterns.subjects)
     }
 }
 
 impl From<Filter> for Patterns {
     fn from(filter: Filter) -> Self {
-        let patterns = |globs: Vec<Glob>| globs.into_iter().map(|glob| glob.0).collect();
-        Self { types: patterns(filter.types), sources: patterns(filter.sources) }
+        let (types, sources, subjects) = filter.into_patterns();
+        Self { types, sources, subjects }
     }
 }
 
@@ -189,6 +225,23 @@ mod tests {
         assert!(!filter.matches(&event("b", "/y")));
         assert!(!filter.matches(&event("c", "/x/1")));
         assert!(Filter::default().matches(&event("c", "/y")));
+    }
+
+    #[test]
+    fn patterns_for_subjects_want_a_subject() {
+        let with_subject = |subject: Option<&str>| {
+            let mut record = Vec::new();
+            let event = Event::new(Tenant::default(), "t".to_owned(), "/s".to_owned());
+            StoredEvent::encode(&Event { subject: subject.map(str::to_owned), ..event }, &mut record);
+            StoredEvent::decode(0, 0, record.into()).unwrap()
+        };
+        let filter = Filter::default().with_subjects(vec!["order/*".to_owned()]).unwrap();
+        assert!(filter.matches(&with_subject(Some("order/1"))));
+        assert_eq!(filter.mismatch(&with_subject(Some("user/1"))), Some("subjects"));
+        assert_eq!(filter.mismatch(&with_subject(None)), Some("subjects"));
+        assert!(Filter::default().matches(&with_subject(None)));
+        let any = Filter::default().with_subjects(vec!["*".to_owned()]).unwrap();
+        assert!(!any.matches(&with_subject(None)), "it asks for one");
     }
 
     #[test]

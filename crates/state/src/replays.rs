@@ -4,7 +4,7 @@
 
 use std::num::NonZeroU32;
 
-use eventrelay_event::filter::Filter;
+use eventrelay_expression::EventFilter;
 use rusqlite::{Connection, Row};
 
 use crate::state::{now_micros, unreadable};
@@ -34,7 +34,7 @@ pub struct NewReplay {
     /// Of the log, or dead letters.
     pub kind: ReplayKind,
     /// Which events, beside the subscription's own filter.
-    pub filter: Filter,
+    pub filter: EventFilter,
     /// The most events a second, beside the subscription's own limit.
     pub max_events_per_second: Option<NonZeroU32>,
     /// From this offset on.

@@ -7,6 +7,7 @@ use eventrelay_sinks::{BatchLimit, Delivery, Purpose};
 use eventrelay_state::{Order, ReplayId};
 use tokio::time::Instant;
 
+use super::filtering::Wanted;
 use super::{Dispatcher, Target};
 use crate::breaker::{BreakerState, Permit};
 use crate::call::{Call, Waiting, Work, decode};
@@ -134,7 +135,8 @@ impl Dispatcher {
             (Target::Sink(sink), _) => {
                 let (sink, log) = (Arc::clone(sink), Arc::clone(self.reader.log()));
                 let timeout = Duration::from_millis(self.spec.retry.timeout_ms);
-                self.in_flight.push(Box::pin(call.run(sink, log, timeout, self.tracer.clone())));
+                let (transformer, tracer) = (self.transformer.clone(), self.tracer.clone());
+                self.in_flight.push(Box::pin(call.run(sink, log, timeout, transformer, tracer)));
             }
             (Target::Consumers(_), Some(pull)) => self.start_lease(call, pull),
             (Target::Consumers(_), None) => {}
@@ -238,7 +240,7 @@ impl Dispatcher {
         let mut is_full = false;
         while gathering.has_room_for_one(limit) && *scan > 0 {
             self.skip_settled();
-            match self.next_record(gathering.room_bytes(limit)) {
+            match self.next_record(gathering.room_bytes(limit), scan) {
                 None => break,
                 Some(Verdict::Stay) => {
                     is_full = true;
@@ -247,7 +249,7 @@ impl Dispatcher {
                 Some(Verdict::Passed) => {}
                 Some(Verdict::Deliver(delivery)) => gathering.push(delivery),
             }
-            *scan -= 1;
+            *scan = scan.saturating_sub(1);
         }
         is_full |= !gathering.has_room_for_one(limit);
         let goes = gathering.is_due(now, self.batch_wait) || is_full;
@@ -265,7 +267,7 @@ impl Dispatcher {
     }
 
     /// Looks at the next record and takes it, unless it has to wait; none when there is none at hand.
-    fn next_record(&mut self, room_bytes: usize) -> Option<Verdict> {
+    fn next_record(&mut self, room_bytes: usize, scan: &mut usize) -> Option<Verdict> {
         let record = match self.reader.peek() {
             Next::Record(record) => record,
             Next::Lost { end } => {
@@ -290,11 +292,23 @@ impl Dispatcher {
                 return Some(Verdict::Passed);
             }
         };
-        if event.tenant() != self.spec.tenant.as_str() || !self.spec.filter.matches(&event) {
-            self.reader.take();
-            self.progress.settle(place.offset);
-            self.settled += 1;
-            return Some(Verdict::Passed);
+        match self.wants(&event, scan) {
+            Wanted::Yes => {}
+            Wanted::No => {
+                self.reader.take();
+                self.progress.settle(place.offset);
+                self.settled += 1;
+                return Some(Verdict::Passed);
+            }
+            Wanted::Unknown { why } => {
+                self.reader.take();
+                self.undecidable(&event, why);
+                return Some(Verdict::Passed);
+            }
+            Wanted::Stop { why } => {
+                self.stop_at_filter(&event, &why);
+                return Some(Verdict::Stay);
+            }
         }
         let admission = match (&mut self.gate, event.key()) {
             (Some(gate), Some(key)) => gate.admit(gate.hash(key), place),

@@ -20,6 +20,7 @@
 
 mod command;
 mod dispatch;
+mod filtering;
 mod gathering;
 mod pull;
 mod replay;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use eventrelay_expression::DocumentCache;
 use eventrelay_log::ReadError;
 use eventrelay_sinks::{BatchLimit, BoxFuture, Sink};
 use eventrelay_state::{
@@ -58,6 +60,7 @@ use crate::reader::Reader;
 use crate::retry_schedule::{RetryEntry, RetrySchedule};
 use crate::status::{RunState, SubscriptionStats};
 use crate::store::Store;
+use crate::transformer::Transformer;
 
 pub(crate) use command::{Command, Done};
 pub(crate) use pull::{Ending, Failing, PullCommand};
@@ -98,6 +101,8 @@ pub(crate) struct Parts {
     pub(crate) position: Position,
     pub(crate) target: Target,
     pub(crate) log: Arc<dyn EventLog>,
+    /// Shared by all dispatchers.
+    pub(crate) documents: Arc<DocumentCache>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stats: Arc<SubscriptionStats>,
     pub(crate) directives: watch::Receiver<Directive>,
@@ -165,6 +170,10 @@ pub(crate) struct Dispatcher {
     clock: Clock,
     random: StdRng,
     reader: Reader,
+    documents: Arc<DocumentCache>,
+    /// How often the filter failed since it last gave a result.
+    filter_failures: u32,
+    transformer: Option<Arc<Transformer>>,
     progress: Progress,
     /// Counts what was settled, so that a change beyond the cursor is seen too.
     settled: u64,
@@ -200,8 +209,19 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { record, position, target, log, store, stats, directives, commands, replays, options } =
-            parts;
+        let Parts {
+            record,
+            position,
+            target,
+            log,
+            documents,
+            store,
+            stats,
+            directives,
+            commands,
+            replays,
+            options,
+        } = parts;
         let SubscriptionRecord { id, spec, lifecycle, .. } = record;
         let now = Instant::now();
         let resumptions = directives.borrow().resumptions;
@@ -219,6 +239,7 @@ impl Dispatcher {
         if copies.are_wanted() {
             checkpointer.keep_durable_dead_letters();
         }
+        let transformer = Transformer::of(&spec, &documents, options.event_limits);
         let mut dispatcher = Self {
             limit: target.batch_limit(&spec),
             batch_wait: target.batch_wait(&spec),
@@ -228,6 +249,9 @@ impl Dispatcher {
                 .seed
                 .map_or_else(rand::make_rng, |seed| StdRng::seed_from_u64(seed ^ id.0.cast_unsigned())),
             reader: Reader::new(log, position.progress.cursor()),
+            documents,
+            filter_failures: 0,
+            transformer,
             settled: 0,
             settled_before_start: position.progress.end(),
             progress: position.progress,
@@ -361,6 +385,7 @@ impl Dispatcher {
                 // Said again here, lest a disablement that is being saved has the last word.
                 self.checkpointer.unsaved.lifecycle(Lifecycle::Enabled);
             }
+            self.filter_failures = 0;
             self.halt_as(RunState::Running);
         }
         if directive.paused && self.halt == RunState::Running {

@@ -155,14 +155,20 @@ impl Dispatcher {
     pub(super) fn start_lease(&mut self, call: Call, id: PullId) {
         let replay = call.replay;
         match call.work {
-            Work::Deliver(deliveries) => self.lease(id, deliveries, replay, Instant::now()),
-            Work::LoadAndDeliver(_) => {
+            Work::Deliver(deliveries) if self.transformer.is_none() => {
+                self.lease(id, deliveries, None, replay, Instant::now());
+            }
+            Work::Deliver(_) | Work::LoadAndDeliver(_) => {
                 let events = call.events();
                 if let Some(side) = self.pull_side() {
                     side.pulls.set_loading(id, true);
                     side.loading += events;
                 }
-                self.in_flight.push(Box::pin(call.load(Arc::clone(self.reader.log()), id)));
+                self.in_flight.push(Box::pin(call.load(
+                    Arc::clone(self.reader.log()),
+                    self.transformer.clone(),
+                    id,
+                )));
             }
         }
     }
@@ -170,7 +176,7 @@ impl Dispatcher {
     /// What was read for a pull is at hand, or cannot be read.
     pub(super) fn loaded(&mut self, id: PullId, finished: Finished) {
         let now = Instant::now();
-        let events = finished.deliveries.len() + finished.unloaded.len();
+        let events = finished.deliveries.len() + finished.unloaded.len() + finished.refused.len();
         let may_start = self.may_start();
         if let Some(side) = self.pull_side() {
             side.pulls.set_loading(id, false);
@@ -179,17 +185,28 @@ impl Dispatcher {
         for (waiting, error) in finished.unloaded {
             self.settle_unloaded(waiting, error, now);
         }
+        for refused in finished.refused {
+            self.settle_refused(refused, finished.replay);
+        }
         if may_start {
-            self.lease(id, finished.deliveries, None, now);
+            self.lease(id, finished.deliveries, finished.outgoing, finished.replay, now);
         } else {
             for delivery in finished.deliveries.iter().rev() {
-                self.put_back_untried(&delivery.event, now);
+                self.return_untried(delivery, finished.replay, now);
             }
         }
     }
 
-    /// Leases events to a pull; where it is over by now they go back.
-    fn lease(&mut self, id: PullId, deliveries: Vec<Delivery>, replay: Option<ReplayId>, now: Instant) {
+    /// Leases events to a pull, which is given `outgoing` for them where a transform makes something else of them; where it is
+    /// over by now they go back.
+    fn lease(
+        &mut self,
+        id: PullId,
+        deliveries: Vec<Delivery>,
+        outgoing: Option<Vec<Delivery>>,
+        replay: Option<ReplayId>,
+        now: Instant,
+    ) {
         if deliveries.is_empty() {
             return;
         }
@@ -202,12 +219,14 @@ impl Dispatcher {
         let WaitingPull { lease: time, credit, answer, .. } = pull;
         let consumer = credit.map(|credit| credit.consumer);
         let mut events = Vec::with_capacity(deliveries.len());
+        let mut outgoing = outgoing.into_iter().flatten();
         for delivery in deliveries {
+            let given = outgoing.next().map(|given| given.event);
             let lease = self.new_lease(delivery, replay, consumer, now, time);
             let expires_at_micros = self.clock.micros_at(lease.expires);
             if let Some(side) = self.pull_side() {
                 let (token, lease) = side.leases.insert(lease);
-                events.push(leased_event(token, lease, expires_at_micros));
+                events.push(leased_event(token, lease, given, expires_at_micros));
             }
         }
         if let Err(untaken) = answer.send(events) {
@@ -400,7 +419,12 @@ impl Dispatcher {
     }
 }
 
-fn leased_event(token: LeaseToken, lease: &Lease, expires_at_micros: u64) -> LeasedEvent {
+fn leased_event(
+    token: LeaseToken,
+    lease: &Lease,
+    given: Option<StoredEvent>,
+    expires_at_micros: u64,
+) -> LeasedEvent {
     let delivery = &lease.delivery;
     LeasedEvent {
         lease: token,
@@ -408,7 +432,7 @@ fn leased_event(token: LeaseToken, lease: &Lease, expires_at_micros: u64) -> Lea
         purpose: delivery.purpose,
         expires_at_micros,
         traceparent: delivery.traceparent().map(std::borrow::Cow::into_owned),
-        event: delivery.event.clone(),
+        event: given.unwrap_or_else(|| delivery.event.clone()),
     }
 }
 

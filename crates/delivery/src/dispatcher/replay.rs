@@ -25,6 +25,7 @@ use eventrelay_state::{
 use tokio::time::Instant;
 
 use super::dispatch::Chosen;
+use super::filtering::Wanted;
 use super::{Dispatcher, READ_RETRY_WAIT};
 use crate::call::decode;
 use crate::event_log::EventLog;
@@ -49,6 +50,8 @@ pub(crate) struct Replay {
     starved: bool,
     /// The system refused a read: nothing is read before then.
     again_at: Option<Instant>,
+    /// Why it cannot go on.
+    failed: Option<String>,
 }
 
 enum Source {
@@ -104,7 +107,16 @@ impl Replay {
         };
         let rate = record.request.max_events_per_second.map(Rate::per_second);
         let rate = rate.map(|rate| RateLimit::new(rate, now));
-        Self { record, source, position, open: BTreeSet::new(), rate, starved: false, again_at: None }
+        Self {
+            record,
+            source,
+            position,
+            open: BTreeSet::new(),
+            rate,
+            starved: false,
+            again_at: None,
+            failed: None,
+        }
     }
 
     pub(super) fn id(&self) -> ReplayId {
@@ -170,7 +182,7 @@ impl Replay {
     }
 
     fn peek(&mut self) -> Peeked {
-        if self.position >= self.record.request.end_offset {
+        if self.failed.is_some() || self.position >= self.record.request.end_offset {
             return Peeked::End;
         }
         let lost_to = match &mut self.source {
@@ -298,7 +310,7 @@ impl Dispatcher {
         let most = limit.events.min(tokens);
         let (before, mut bytes) = (replay.next_offset(), 0);
         while batch.len() < most && *scan > 0 {
-            *scan -= 1;
+            *scan = scan.saturating_sub(1);
             let event = match replay.peek() {
                 Peeked::Event(event) => event,
                 Peeked::Passed => continue,
@@ -313,9 +325,26 @@ impl Dispatcher {
                 break;
             }
             // What waits for a retry is on its way already.
-            if !self.wants_again(replay, &event) || self.retries.get(offset).is_some() {
+            if self.retries.get(offset).is_some() {
                 replay.take(offset);
                 continue;
+            }
+            match self.wants_again(&replay.record.request, &event, scan) {
+                Wanted::Yes => {}
+                Wanted::No => {
+                    replay.take(offset);
+                    continue;
+                }
+                Wanted::Unknown { why } => {
+                    tracing::warn!(subscription = self.spec.name, offset, why, "not delivered again");
+                    replay.record.progress.refused += 1;
+                    replay.take(offset);
+                    continue;
+                }
+                Wanted::Stop { why } => {
+                    replay.failed = Some(format!("event {offset}: {why}"));
+                    break;
+                }
             }
             if !self.holds_key(&event, size) {
                 break;
@@ -332,18 +361,6 @@ impl Dispatcher {
             self.checkpointer.unsaved.replay(replay.id(), replay.progress());
         }
         batch
-    }
-
-    fn wants_again(&self, replay: &Replay, event: &StoredEvent) -> bool {
-        let request = &replay.record.request;
-        let is_ours = match request.kind {
-            ReplayKind::Replay => {
-                event.tenant() == self.spec.tenant.as_str() && self.spec.filter.matches(event)
-            }
-            // It was ours when it died.
-            ReplayKind::Redrive => true,
-        };
-        is_ours && request.filter.matches(event)
     }
 
     /// Takes the event's key, if it is free; an event without one needs none. One that is not free holds the replay back,
@@ -418,8 +435,13 @@ impl Dispatcher {
     }
 
     fn end_replays_that_are_over(&mut self) {
-        while let Some(id) = self.replays.iter().find(|replay| replay.is_over()).map(Replay::id) {
-            self.end_replay(id, ReplayState::Done);
+        let ends = |replay: &Replay| replay.failed.is_some() || replay.is_over();
+        while let Some(replay) = self.replays.iter().find(|replay| ends(replay)) {
+            let state = match &replay.failed {
+                Some(reason) => ReplayState::Failed { reason: reason.clone() },
+                None => ReplayState::Done,
+            };
+            self.end_replay(replay.id(), state);
         }
     }
 }

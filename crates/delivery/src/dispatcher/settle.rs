@@ -62,6 +62,9 @@ impl Dispatcher {
                 self.breaker.record(failed, finished.probe, now);
             }
         }
+        for refused in finished.refused {
+            self.settle_refused(refused, finished.replay);
+        }
         for (waiting, error) in finished.unloaded {
             self.settle_unloaded(waiting, error, now);
         }
@@ -210,7 +213,7 @@ impl Dispatcher {
         self.settled += 1;
     }
 
-    fn dead(&mut self, delivery: &Delivery, reason: String) {
+    pub(super) fn dead(&mut self, delivery: &Delivery, reason: String) {
         let event = &delivery.event;
         let letter = self.letter(event.offset(), delivery.attempt, reason);
         self.bury(DeadLetter {
@@ -233,7 +236,7 @@ impl Dispatcher {
         self.done_unread(record.offset);
     }
 
-    fn letter(&self, offset: u64, attempts: u32, reason: String) -> DeadLetter {
+    pub(super) fn letter(&self, offset: u64, attempts: u32, reason: String) -> DeadLetter {
         let now_micros = self.clock.now_micros();
         DeadLetter {
             offset,
@@ -249,7 +252,7 @@ impl Dispatcher {
         }
     }
 
-    fn bury(&mut self, letter: DeadLetter) {
+    pub(super) fn bury(&mut self, letter: DeadLetter) {
         tracing::warn!(
             subscription = self.spec.name,
             offset = letter.offset,

@@ -10,7 +10,7 @@ mod tests;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::{DataKind, Event, EventId};
+use crate::{Data, DataKind, Event, EventId, Tenant};
 use format::{Field, HeaderLengths};
 
 /// An event read back from the log: cheap to clone, sharing the log frame's bytes.
@@ -166,6 +166,33 @@ impl StoredEvent {
     #[must_use]
     pub fn encoded(&self) -> &Bytes {
         &self.record
+    }
+
+    /// The same event, at the same offset, with other data, which is JSON. It has no schema: that told about the other data.
+    ///
+    /// # Errors
+    /// When the event is not one that could be published, so that it has no other form.
+    pub fn with_json_data(&self, data: Data) -> Result<Self, DecodeError> {
+        let tenant = Tenant::parse(self.tenant());
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let event = Event {
+            tenant: tenant
+                .map_err(|_| DecodeError { offset: self.offset(), why: "its tenant has no name" })?,
+            event_type: self.event_type().to_owned(),
+            source: self.source().to_owned(),
+            id: owned(self.client_id()),
+            subject: owned(self.subject()),
+            time: owned(self.time()),
+            key: owned(self.key()),
+            content_type: Some("application/json".to_owned()),
+            data_schema: None,
+            headers: self.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            idempotency_key: owned(self.idempotency_key()),
+            data: Some(data),
+        };
+        let mut record = Vec::new();
+        Self::encode(&event, &mut record);
+        Self::decode(self.offset(), self.append_time_micros(), record.into())
     }
 
     /// The text fields, in stored order, as [`Event::fields`] has them.

@@ -129,11 +129,13 @@ pub struct Delivery {
     pub checkpoint_interval_ms: u64,
     /// How long a shutdown waits for the deliveries in flight, once the requests in flight are finished.
     pub shutdown_timeout_ms: u64,
+    /// The most memory of events' data that is kept as trees for filters and transforms.
+    pub expression_cache_bytes: usize,
 }
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { checkpoint_interval_ms: 200, shutdown_timeout_ms: 20_000 }
+        Self { checkpoint_interval_ms: 200, shutdown_timeout_ms: 20_000, expression_cache_bytes: 16 << 20 }
     }
 }
 

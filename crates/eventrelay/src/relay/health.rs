@@ -54,7 +54,7 @@ fn health(status: SubscriptionStatus) -> SubscriptionHealth {
 fn trouble(status: &SubscriptionStatus) -> Option<String> {
     match &status.run_state {
         RunState::Disabled { reason } => return Some(format!("disabled: {reason}")),
-        RunState::Damaged { why } => return Some(why.clone()),
+        RunState::Damaged { why } | RunState::FilterStopped { why } => return Some(why.clone()),
         RunState::Stopped => return Some("stopped".to_owned()),
         RunState::Running | RunState::Paused => {}
     }

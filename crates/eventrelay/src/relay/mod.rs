@@ -183,8 +183,13 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
     let telemetry_metrics = TelemetryMetrics::default();
     let (spans, exporter) = eventrelay_telemetry::start(&config.telemetry, telemetry_metrics.clone())?;
     let checkpoint_interval = Duration::from_millis(config.delivery.checkpoint_interval_ms);
-    let engine_options =
-        EngineOptions { checkpoint_interval, spans: spans.clone(), ..EngineOptions::default() };
+    let engine_options = EngineOptions {
+        checkpoint_interval,
+        spans: spans.clone(),
+        document_cache_bytes: config.delivery.expression_cache_bytes,
+        event_limits: settings::publish_limits(config).events,
+        ..EngineOptions::default()
+    };
     let target_checks = target_checks::of(&with_targets);
     let engine = Engine::start(log.clone(), stores.state.clone(), with_targets, engine_options).await?;
     let engine = Arc::new(engine);

@@ -26,7 +26,7 @@ pub(crate) fn authorize(shared: &Shared, parts: &Parts, scope: Scope) -> Result<
 pub(crate) fn scope_of(route: Route) -> Option<Scope> {
     match route {
         Route::Publish | Route::PublishStream => Some(Scope::Publish),
-        Route::Find | Route::Status | Route::Stream => Some(Scope::Read),
+        Route::Find | Route::Status | Route::Stream | Route::TestFilter => Some(Scope::Read),
         Route::Pull | Route::AckLeases | Route::NackLeases | Route::ExtendLeases => Some(Scope::Consume),
         // They show what all tenants do.
         Route::Health | Route::Metrics | Route::Noop => Some(Scope::Admin),

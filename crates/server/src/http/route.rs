@@ -11,6 +11,7 @@ pub(crate) enum Route {
     Find,
     Status,
     Stream,
+    TestFilter,
     Health,
     Live,
     Ready,
@@ -42,16 +43,18 @@ pub(crate) enum Target<'a> {
 }
 
 const EVENTS: &str = "/v1/events";
+const FILTER_TEST: &str = "/v1/filters/test";
 const KEYS: &str = "/v1/keys";
 const SUBSCRIPTIONS: &str = "/v1/subscriptions";
 
 impl Route {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Publish,
         Self::PublishStream,
         Self::Find,
         Self::Status,
         Self::Stream,
+        Self::TestFilter,
         Self::Health,
         Self::Live,
         Self::Ready,
@@ -76,6 +79,7 @@ impl Route {
             Self::Find => "/v1/events/{id}",
             Self::Status => "/v1/events/{id}/status",
             Self::PublishStream | Self::Stream => "/v1/events/stream",
+            Self::TestFilter => FILTER_TEST,
             Self::Health => "/health",
             Self::Live => "/healthz",
             Self::Ready => "/readyz",
@@ -95,7 +99,7 @@ impl Route {
 
     pub(crate) fn method_label(self) -> &'static str {
         match self {
-            Self::Publish | Self::PublishStream | Self::CreateKey | Self::Noop => "POST",
+            Self::Publish | Self::PublishStream | Self::TestFilter | Self::CreateKey | Self::Noop => "POST",
             Self::Pull | Self::AckLeases | Self::NackLeases | Self::ExtendLeases => "POST",
             Self::RevokeKey => "DELETE",
             Self::Find
@@ -116,6 +120,7 @@ impl<'a> Target<'a> {
     pub(crate) fn find(method: &Method, path: &'a str, noop_enabled: bool) -> Self {
         let route = match path {
             EVENTS => Route::Publish,
+            FILTER_TEST => Route::TestFilter,
             KEYS => return Self::of_keys(method),
             "/v1/events/stream" => return Self::of_stream(method),
             "/health" => Route::Health,
@@ -135,8 +140,10 @@ impl<'a> Target<'a> {
             }
         };
         match route {
-            Route::Publish | Route::Noop if method == Method::POST => Self::Route(route, ""),
-            Route::Publish | Route::Noop => Self::WrongMethod("POST"),
+            Route::Publish | Route::TestFilter | Route::Noop if method == Method::POST => {
+                Self::Route(route, "")
+            }
+            Route::Publish | Route::TestFilter | Route::Noop => Self::WrongMethod("POST"),
             route => Self::get(method, route, ""),
         }
     }
@@ -228,6 +235,8 @@ mod tests {
         assert_eq!(find(Method::GET, "/v1/events/stream"), Target::Route(Route::Stream, ""));
         assert_eq!(find(Method::POST, "/v1/events/stream"), Target::Route(Route::PublishStream, ""));
         assert_eq!(find(Method::HEAD, "/v1/events/stream"), Target::WrongMethod("GET, POST"));
+        assert_eq!(find(Method::POST, "/v1/filters/test"), Target::Route(Route::TestFilter, ""));
+        assert_eq!(find(Method::GET, "/v1/filters/test"), Target::WrongMethod("POST"));
         assert_eq!(find(Method::POST, "/v1/keys"), Target::Route(Route::CreateKey, ""));
         assert_eq!(find(Method::GET, "/v1/keys"), Target::Route(Route::ListKeys, ""));
         assert_eq!(find(Method::PUT, "/v1/keys"), Target::WrongMethod("GET, HEAD, POST"));

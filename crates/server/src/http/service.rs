@@ -22,7 +22,7 @@ use super::options::ServerOptions;
 use super::problem::Problem;
 use super::request_id::{RequestIds, X_REQUEST_ID};
 use super::route::{Route, Target};
-use super::routes::{events, health, keys, metrics, pull, stream};
+use super::routes::{events, filters, health, keys, metrics, pull, stream};
 use super::state::{ConnectionState, InFlight};
 use super::upload::{Upload, UploadLimits};
 use crate::auth::{Access, ApiKeys};
@@ -209,6 +209,7 @@ async fn serve(
         Route::Publish => events::publish(shared, access, parts, upload).await,
         Route::Find => events::find(shared, access, parts, id).await,
         Route::Status => events::status(shared, access, id).await,
+        Route::TestFilter => filters::test(shared, access, upload).await,
         Route::Stream => stream::open(shared, access, parts),
         Route::Health => Ok(health::health(shared)),
         Route::Metrics => metrics::show(shared),

@@ -16,7 +16,7 @@ mod start;
 use std::num::NonZeroU32;
 
 use eventrelay_event::Tenant;
-use eventrelay_event::filter::Filter;
+use eventrelay_expression::{EventFilter, Transform};
 use serde::{Deserialize, Serialize};
 
 pub use policy::{BatchSettings, BreakerSettings, Rate, RetryPolicy};
@@ -33,7 +33,10 @@ pub struct Subscription {
     pub tenant: Tenant,
     /// Which events it receives. Default: all of the tenant's.
     #[serde(default)]
-    pub filter: Filter,
+    pub filter: EventFilter,
+    /// What is delivered in place of the event's data. Default: the data as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<Transform>,
     /// Where a *new* subscription begins; an existing one keeps its cursor. Default `latest`.
     #[serde(default)]
     pub start: Start,

@@ -3,6 +3,7 @@
 mod breaking;
 mod copying;
 mod failing;
+mod filtering;
 mod gathering;
 mod ordering;
 mod outages;
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use eventrelay_expression::{DocumentCache, EventFilter};
 use eventrelay_sinks::Delivery;
 use eventrelay_state::{
     Lifecycle, NewReplay, ReplayId, ReplayKind, ReplayRecord, ReplayState, Subscription, SubscriptionId,
@@ -38,6 +40,7 @@ struct World {
     store: Arc<MemoryStore>,
     sink: Arc<ScriptedSink>,
     activity: Arc<Activity>,
+    documents: Arc<DocumentCache>,
     spec: Subscription,
     /// Whether consumers pull, and the sink gets nothing.
     is_pull: bool,
@@ -89,6 +92,7 @@ impl World {
             store: Arc::new(MemoryStore::new(0, activity.clone())),
             sink: Arc::new(ScriptedSink::new(batch, activity.clone(), script)),
             activity,
+            documents: Arc::new(DocumentCache::new(1 << 20)),
             spec,
             is_pull: false,
             replays: Mutex::default(),
@@ -129,6 +133,7 @@ impl World {
             position,
             target,
             log: Arc::new(self.log.clone()),
+            documents: self.documents.clone(),
             store: self.store.clone(),
             stats: stats.clone(),
             directives: receiver,
@@ -161,10 +166,21 @@ impl World {
         range: std::ops::Range<u64>,
         rate: Option<u32>,
     ) -> ReplayId {
+        self.replay_filtered(running, kind, range, rate, EventFilter::default()).await
+    }
+
+    async fn replay_filtered(
+        &self,
+        running: &Running,
+        kind: ReplayKind,
+        range: std::ops::Range<u64>,
+        rate: Option<u32>,
+        filter: EventFilter,
+    ) -> ReplayId {
         let request = NewReplay {
             subscription: SubscriptionId(1),
             kind,
-            filter: eventrelay_event::filter::Filter::default(),
+            filter,
             max_events_per_second: rate.and_then(std::num::NonZeroU32::new),
             start_offset: range.start,
             end_offset: range.end,

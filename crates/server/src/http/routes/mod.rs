@@ -1,6 +1,7 @@
 //! One file for each group of resources.
 
 pub(crate) mod events;
+pub(crate) mod filters;
 pub(crate) mod health;
 pub(crate) mod keys;
 pub(crate) mod metrics;

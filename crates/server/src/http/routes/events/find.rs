@@ -33,7 +33,11 @@ pub(crate) async fn find(
 ///
 /// # Errors
 /// 404 when there is none, 503 when it cannot be read.
-pub(super) async fn stored(shared: &Shared, access: &Access, id: &str) -> Result<StoredEvent, Problem> {
+pub(in crate::http::routes) async fn stored(
+    shared: &Shared,
+    access: &Access,
+    id: &str,
+) -> Result<StoredEvent, Problem> {
     let absent = || Problem::new(StatusCode::NOT_FOUND, "event_not_found", "There is no such event");
     let id: EventId = id.parse().map_err(|_| absent())?;
     let found = shared.publisher.find(id, access.tenant()).await;

@@ -9,6 +9,8 @@ mod refusals;
 mod status;
 
 pub(crate) use find::find;
+pub(super) use find::stored;
 pub(crate) use publish::publish;
 pub(crate) use publish_stream::publish_stream;
+pub(super) use refusals::of_decoding;
 pub(crate) use status::status;

@@ -21,7 +21,7 @@ use crate::http::problem::Problem;
 const RETRY_LATER: Duration = Duration::from_secs(5);
 
 /// A body that cannot be read as events.
-pub(super) fn of_decoding(error: &DecodeEventsError) -> Problem {
+pub(in crate::http::routes) fn of_decoding(error: &DecodeEventsError) -> Problem {
     let (status, title) = match error.kind {
         DecodeEventsErrorKind::BatchTooLarge { .. } => {
             (StatusCode::PAYLOAD_TOO_LARGE, "The batch is too large")
