@@ -104,6 +104,20 @@ impl Progress {
         self.beyond.insert(start, end);
     }
 
+    /// Takes back that an offset beyond the cursor is settled. What is below the cursor stays so.
+    pub fn reopen(&mut self, offset: u64) {
+        let Some((&start, &end)) = self.beyond.range(..=offset).next_back() else { return };
+        if end <= offset {
+            return;
+        }
+        self.beyond.remove(&start);
+        for range in [start..offset, offset + 1..end] {
+            if !range.is_empty() {
+                self.beyond.insert(range.start, range.end);
+            }
+        }
+    }
+
     /// Moves the cursor to `end`, and on over the ranges that it then reaches.
     fn advance(&mut self, end: u64) {
         self.cursor = end;
@@ -196,6 +210,18 @@ mod tests {
         assert_eq!(progress.next_unsettled(11), 13);
         progress.settle(10);
         assert_eq!((progress.cursor(), progress.ranges_beyond()), (13, 0));
+    }
+
+    #[test]
+    fn what_is_beyond_the_cursor_can_be_opened_again() {
+        let mut progress = Progress::new(10);
+        progress.settle_range(12..16);
+        for (opened, ranges) in [(9, 1), (11, 1), (16, 1), (13, 2), (12, 1), (15, 1), (14, 0)] {
+            progress.reopen(opened);
+            assert_eq!(progress.ranges_beyond(), ranges, "after {opened}");
+            assert!(opened < 10 || !progress.is_settled(opened));
+        }
+        assert_eq!(progress, Progress::new(10));
     }
 
     #[test]

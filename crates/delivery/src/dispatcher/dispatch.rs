@@ -161,16 +161,17 @@ impl Dispatcher {
             return None;
         }
         // Retries take at most half of the calls, so that they never hold up everything that is new.
-        if probe || self.retry_calls < self.most_calls.div_ceil(2) {
+        let retries_go = probe || self.retry_calls < self.most_calls.div_ceil(2);
+        if retries_go && !(strict && self.is_ready_before_retries()) {
             let retries = self.due_retries(limit, strict, now);
             if !retries.is_empty() {
                 return Some(Chosen { work: Work::LoadAndDeliver(retries), retry: true, replay: None });
             }
         }
-        if strict && self.retries.len() > 0 {
+        if strict && self.retries.len() > 0 && !self.is_ready_before_retries() {
             return None;
         }
-        let ready = self.ready_events(limit);
+        let ready = self.ready_events(limit, strict);
         if !ready.is_empty() {
             return Some(Chosen::new(Work::LoadAndDeliver(ready)));
         }
@@ -216,11 +217,20 @@ impl Dispatcher {
         batch
     }
 
-    /// Events whose key became free.
-    fn ready_events(&mut self, limit: BatchLimit) -> Vec<Waiting> {
+    /// Whether the first of the events that are ready comes before all that wait for a retry.
+    fn is_ready_before_retries(&self) -> bool {
+        let first = self.ready.front().map(|place| place.offset);
+        first.is_some_and(|first| self.retries.lowest_offset().is_none_or(|retry| first < retry))
+    }
+
+    /// Events whose key became free, or that were given back; in strict order only those before any retry.
+    fn ready_events(&mut self, limit: BatchLimit, strict: bool) -> Vec<Waiting> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(&place) = self.ready.front() {
+            if strict && !self.is_ready_before_retries() {
+                break;
+            }
             bytes += place.bytes;
             if batch.len() >= limit.events || (!batch.is_empty() && bytes > limit.bytes) {
                 break;

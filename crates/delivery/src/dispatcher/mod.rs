@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use eventrelay_expression::DocumentCache;
 use eventrelay_log::ReadError;
-use eventrelay_sinks::{BatchLimit, BoxFuture, Sink};
+use eventrelay_sinks::{BatchLimit, BoxFuture, Purpose, Sink};
 use eventrelay_state::{
     Lifecycle, Order, Position, Progress, ReplayKind, ReplayRecord, StateError, Subscription,
     SubscriptionRecord,
@@ -211,7 +211,7 @@ impl Dispatcher {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts {
             record,
-            position,
+            mut position,
             target,
             log,
             documents,
@@ -238,6 +238,9 @@ impl Dispatcher {
         let copies = dead_letter_copies(&spec, &target, &stats);
         if copies.are_wanted() {
             checkpointer.keep_durable_dead_letters();
+        }
+        for reopened in reopen_for_strict_order(&spec, &mut position) {
+            checkpointer.unsaved.retry_is_over(reopened);
         }
         let transformer = Transformer::of(&spec, &documents, options.event_limits);
         let mut dispatcher = Self {
@@ -548,6 +551,23 @@ pub(crate) fn halt_of(lifecycle: Lifecycle) -> RunState {
         Lifecycle::Paused | Lifecycle::Orphaned => RunState::Paused,
         Lifecycle::Disabled { reason } => RunState::Disabled { reason },
     }
+}
+
+/// In strict order nothing is tried again before what comes first. Where a consumer gave an event back while it still held an
+/// earlier one, and then came a crash, the earlier one is open and the later one has a retry: that is open again as well, and
+/// both come in their order. Gives the offsets that have no retry any more.
+fn reopen_for_strict_order(spec: &Subscription, position: &mut Position) -> Vec<u64> {
+    if spec.order != Order::Strict {
+        return Vec::new();
+    }
+    let cursor = position.progress.cursor();
+    let is_ahead = |row: &eventrelay_state::Retrying| row.offset >= cursor && row.purpose == Purpose::Live;
+    let ahead: Vec<u64> =
+        position.retrying.extract_if(.., |row| is_ahead(row)).map(|row| row.offset).collect();
+    for offset in &ahead {
+        position.progress.reopen(*offset);
+    }
+    ahead
 }
 
 fn dead_letter_copies(spec: &Subscription, target: &Target, stats: &SubscriptionStats) -> DeadLetterCopies {

@@ -362,7 +362,12 @@ impl Dispatcher {
         if self.retries.get(event.offset()).is_some() {
             self.retries.put_back(event.offset(), now);
         } else {
-            self.ready.push_front(Place { offset: event.offset(), bytes: event.encoded().len() });
+            let place = Place { offset: event.offset(), bytes: event.encoded().len() };
+            let index = match self.spec.order {
+                Order::Strict => self.ready.partition_point(|ready| ready.offset < place.offset),
+                Order::Unordered | Order::ByKey => 0,
+            };
+            self.ready.insert(index, place);
         }
     }
 

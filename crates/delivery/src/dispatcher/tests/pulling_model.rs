@@ -206,6 +206,23 @@ impl World {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_a_later_event_was_given_back_keeps_strict_order() {
+    let pull = Step::Pull { max_events: 2, reaches_consumer: true };
+    let nack_of_the_later = Step::Nack(0, 0);
+    let mut steps: Vec<Step> = (0..5).map(|_| Step::Append(0)).collect();
+    steps.extend([pull, nack_of_the_later, Step::Pass(203), Step::Crash]);
+    run("strict", steps).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_back_between_two_failures_keeps_strict_order() {
+    let mut steps: Vec<Step> = (0..3).map(|_| Step::Append(0)).collect();
+    steps.push(Step::Pull { max_events: 3, reaches_consumer: true });
+    steps.extend([Step::Nack(0, 0), Step::Nack(2, 0)]);
+    run("strict", steps).await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
