@@ -70,6 +70,12 @@ fn postgres() {
 }
 
 #[test]
+fn redis() {
+    let Some(component) = Component::start("redis") else { return };
+    assert_page_works("redis.md", "redis", &component);
+}
+
+#[test]
 fn nats() {
     let Some(component) = Component::start("nats") else { return };
     let stream = r#"{"name":"EVENTS","subjects":["events.>"],"storage":"file"}"#;
