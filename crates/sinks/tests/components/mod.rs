@@ -70,6 +70,21 @@ impl Component {
         self.signal(Signal::STOP);
     }
 
+    /// Bytes that were sent to it, or wait to be, and that it has not read: while it stands still, whether something is on
+    /// its way.
+    pub(crate) fn unread_bytes(&self) -> u64 {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let port = format!(":{:04X}", self.port);
+        let queues = sockets.lines().filter_map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let (unsent, unread) = words.get(4)?.split_once(':')?;
+            let queue = if words[1].ends_with(&port) { unread } else { unsent };
+            let about_it = words[3] == "01" && (words[1].ends_with(&port) || words[2].ends_with(&port));
+            about_it.then(|| u64::from_str_radix(queue, 16).unwrap())
+        });
+        queues.sum()
+    }
+
     /// Lets them go on.
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
