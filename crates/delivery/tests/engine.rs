@@ -207,6 +207,7 @@ async fn metrics_name_each_subscription() {
     let engine = relay.start(records, &targets).await;
     relay.publish(4).await;
     targets[0].until(|target| target.delivered().len() == 4).await;
+    targets[1].until(|target| target.tried().len() == 4).await;
     engine.shutdown(Duration::from_secs(5)).await;
     let mut registry = Registry::default();
     engine.register_metrics(&mut registry);

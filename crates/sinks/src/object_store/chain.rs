@@ -26,15 +26,15 @@
 //! - Events come one call at a time, in the log's order (`order = "strict"`); replays and redrives beside it wait for their
 //!   turn.
 //! - The store has conditional writes. A store that ignores the condition is found out at the first object, which is written
-//!   twice; then nothing more is delivered, and the reason says so.
+//!   twice. Then nothing counts as delivered, not even what is found there, until it refuses that object's name.
 //! - Objects stay at least until the cursor behind them is saved, and nobody else puts objects with our names there.
 //!
-//! The one way to a second copy that is left: the first of several events that wait together is given up for good (its
-//! attempts are used up, or somebody moves the cursor) while the store still has an unanswered request for all of them, and
-//! carries that out after the others were written under the next one's name.
+//! The one way to a second copy that is left: the store has an unanswered request for several events that wait together,
+//! carries it out much later, and in between some of them were written under another name. That takes that the first of them
+//! is given up for good (its attempts are used up, or somebody moves the cursor), that a replay or redrive of others comes
+//! in between, or that the subscription is given another `path`, `format` or `compression`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use eventrelay_event::StoredEvent;
@@ -88,8 +88,20 @@ impl Writer {
 /// Writes chains.
 pub(super) struct Chains {
     tails: Mutex<Tails>,
-    /// Whether the store was seen to refuse a name that is taken.
-    proven: AtomicBool,
+    proof: std::sync::Mutex<Proof>,
+}
+
+/// Whether the store was seen to refuse a name that is taken.
+#[derive(Clone)]
+enum Proof {
+    Unknown,
+    Given,
+    /// It took this object twice.
+    Refuted {
+        folder: String,
+        name: String,
+        object: Bytes,
+    },
 }
 
 /// How far a folder's events have come.
@@ -102,7 +114,7 @@ struct Progress {
 
 impl Chains {
     pub(super) fn new() -> Self {
-        Self { tails: Mutex::default(), proven: AtomicBool::new(false) }
+        Self { tails: Mutex::default(), proof: std::sync::Mutex::new(Proof::Unknown) }
     }
 
     /// Sees to it that each event is in an object of its folder. For each group, in their order: which of its events are,
@@ -114,6 +126,10 @@ impl Chains {
     ) -> Vec<(Vec<bool>, Option<StoreFailure>)> {
         // One call at a time: what a folder ends with must not change between looking and writing.
         let mut tails = self.tails.lock().await;
+        if let Err(failure) = self.prove_again(writer).await {
+            let failed = |group: &Group| (vec![false; group.events.len()], Some(failure.clone()));
+            return groups.iter().map(failed).collect();
+        }
         let mut work = Vec::with_capacity(groups.len());
         for group in groups {
             work.push(self.write_group(writer, group, tails.take(&group.folder)));
@@ -165,17 +181,42 @@ impl Chains {
         let object = writer.object(events).await?;
         let created = writer.store.create(folder, name, &object).await?;
         if created == Created::Before {
-            self.proven.store(true, Ordering::Relaxed);
-        } else if !self.proven.load(Ordering::Relaxed) {
+            self.set_proof(Proof::Given);
+        } else if !matches!(self.proof(), Proof::Given) {
             if writer.store.create(folder, name, &object).await? == Created::Now {
-                let why = "the store ignores `If-None-Match`, so it cannot keep what `exactly_once` promises; \
-                           without it events are delivered at least once";
-                return Err(StoreFailure::new(FailureKind::Other, why));
+                let (folder, name) = (folder.to_owned(), name.to_owned());
+                self.set_proof(Proof::Refuted { folder, name, object });
+                return Err(ignores_conditions());
             }
-            self.proven.store(true, Ordering::Relaxed);
+            self.set_proof(Proof::Given);
         }
         Ok(created)
     }
+
+    /// Tries once more what showed that the store ignores conditions: it may have been replaced since.
+    async fn prove_again(&self, writer: &Writer) -> Result<(), StoreFailure> {
+        let Proof::Refuted { folder, name, object } = self.proof() else { return Ok(()) };
+        if writer.store.create(&folder, &name, &object).await? == Created::Now {
+            return Err(ignores_conditions());
+        }
+        self.set_proof(Proof::Given);
+        Ok(())
+    }
+
+    fn proof(&self) -> Proof {
+        // Nothing is left half done under the lock, so a panic elsewhere does not spoil it.
+        self.proof.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_proof(&self, proof: Proof) {
+        *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = proof;
+    }
+}
+
+fn ignores_conditions() -> StoreFailure {
+    let why = "the store ignores `If-None-Match`, so it cannot keep what `exactly_once` promises; \
+               without it events are delivered at least once";
+    StoreFailure::new(FailureKind::Other, why)
 }
 
 impl Progress {
@@ -203,15 +244,16 @@ enum Place {
 }
 
 impl Round<'_> {
-    /// What comes behind the last object goes into a new one. Nothing that is to be delivered lies before that.
+    /// What comes behind the last object goes into a new one. Nothing that is to be delivered lies before that. Where
+    /// something lies within it, the tail is given up, and the folder is looked at.
     async fn append(&self, tail: Tail, progress: &mut Progress) -> Result<(), StoreFailure> {
         let mut behind = Vec::new();
         for (index, event) in self.unsettled(progress) {
             if tail.contains(event.offset()) {
                 progress.settled[index] = true;
             } else if tail.end().is_some_and(|end| event.offset() <= end) {
-                self.write_straggler(event).await?;
-                progress.settled[index] = true;
+                // It may have an object of its own, of any compression: that takes a look.
+                return Ok(());
             } else {
                 behind.push(index);
             }
@@ -238,6 +280,7 @@ impl Round<'_> {
         for (index, event) in waiting {
             match place(&found.slots, &tails, event.offset()) {
                 Place::Within => progress.settled[index] = true,
+                Place::Straggler if found.late.contains(&event.offset()) => progress.settled[index] = true,
                 Place::Straggler => {
                     self.write_straggler(event).await?;
                     progress.settled[index] = true;

@@ -80,11 +80,13 @@ impl StoreFailure {
 
     /// The failure that a library's error is: ours, which it carries, or else its own.
     pub(super) fn of_error(error: &object_store::Error) -> Self {
+        let mut is_of_files = false;
         let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
         while let Some(error) = cause {
             if let Some(failure) = error.downcast_ref::<Self>() {
                 return failure.clone();
             }
+            is_of_files |= error.is::<std::io::Error>();
             cause = error.source();
         }
         let kind = match error {
@@ -94,6 +96,10 @@ impl StoreFailure {
             }
             _ => FailureKind::Other,
         };
+        if matches!(error, object_store::Error::Generic { .. }) && !is_of_files {
+            // The library quotes what it could not read, and that may be a token.
+            return Self::new(kind, "the store gave no valid answer");
+        }
         Self::new(kind, crate::error::chain(error))
     }
 
@@ -138,5 +144,8 @@ mod tests {
         let other =
             StoreFailure::of_error(&object_store::Error::Generic { store: "LocalFileSystem", source });
         assert!(other.kind == FailureKind::Other && other.why.contains("disk full"), "{other:?}");
+        let source = "unexpected canary".into();
+        let answer = StoreFailure::of_error(&object_store::Error::Generic { store: "GCS", source });
+        assert_eq!(answer.why, "the store gave no valid answer");
     }
 }

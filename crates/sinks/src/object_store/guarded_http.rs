@@ -123,7 +123,7 @@ impl GuardedHttp {
             StoreFailure::new(FailureKind::Unreachable, error.describe(endpoint, self.0.timeout))
         })?;
         if answer.truncated && !is_head {
-            let why = "the store's answer was cut off, or larger than it should be";
+            let why = "the store's answer was cut off, did not end in time, or is larger than it should be";
             return Err(StoreFailure::new(FailureKind::Unreachable, why));
         }
         Ok(answer)

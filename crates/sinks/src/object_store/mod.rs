@@ -39,6 +39,7 @@ mod failure;
 mod guarded_http;
 mod name;
 mod partition;
+mod s3_keys;
 mod settings;
 mod store;
 mod tails;

@@ -65,9 +65,18 @@ impl Names {
 
     /// The first offset of a slot of ours, however it is compressed; none when the name is another.
     pub(super) fn parse_slot(&self, name: &str) -> Option<u64> {
+        self.parse(name, ".")
+    }
+
+    /// The offset of a straggler of ours, likewise.
+    pub(super) fn parse_late(&self, name: &str) -> Option<u64> {
+        self.parse(name, "-late.")
+    }
+
+    fn parse(&self, name: &str, before_extension: &str) -> Option<u64> {
         let (digits, rest) = name.split_at_checked(OFFSET_DIGITS)?;
-        let extension = rest.strip_prefix('-')?.strip_prefix(self.owner.as_str())?.strip_prefix('.')?;
-        Compression::of_extension(extension)?;
+        let rest = rest.strip_prefix('-')?.strip_prefix(self.owner.as_str())?;
+        Compression::of_extension(rest.strip_prefix(before_extension)?)?;
         if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
@@ -101,6 +110,7 @@ mod tests {
         assert!(slots[1] < before && names.late(9) < before && before < slots[2]);
         let plain = Names::new(&owner(1, "default", "s"), Compression::None);
         assert_eq!(plain.parse_slot(&slots[1]), Some(9), "compressed in another way before");
+        assert_eq!((plain.parse_late(&names.late(9)), plain.parse_late(&slots[1])), (Some(9), None));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is done with a store: create an object, replace one, find the slots of a folder, read which events an object holds.
 
+use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(super) struct Slot {
 pub(super) struct Slots {
     /// In the order of their offsets.
     pub(super) slots: Vec<Slot>,
+    /// The events that have an object of their own beside them.
+    pub(super) late: BTreeSet<u64>,
     /// Whether there are others behind them.
     pub(super) more_behind: bool,
 }
@@ -156,11 +159,18 @@ impl Store {
             let Some(meta) = next.transpose().map_err(|error| StoreFailure::of_error(&error))? else {
                 return Ok(Some(found.into_slots()));
             };
-            let Some(slot) = search.slot(&meta) else { continue };
-            let is_behind = slot.first > search.high;
-            found.add(slot, search);
-            if is_behind && ordered {
-                return Ok(Some(found.into_slots()));
+            match search.found(&meta) {
+                Some(Name::Slot(slot)) => {
+                    let is_behind = slot.first > search.high;
+                    found.add(slot, search);
+                    if is_behind && ordered {
+                        return Ok(Some(found.into_slots()));
+                    }
+                }
+                Some(Name::Late(offset)) => {
+                    found.late.insert(offset);
+                }
+                None => {}
             }
         }
         Ok(None)
@@ -270,16 +280,25 @@ struct Search<'a> {
     high: u64,
 }
 
+/// What an object of ours is.
+enum Name {
+    Slot(Slot),
+    Late(u64),
+}
+
 impl Search<'_> {
-    /// The slot of ours that this is, directly in the folder.
-    fn slot(&self, meta: &object_store::ObjectMeta) -> Option<Slot> {
+    /// What of ours this is, directly in the folder; a straggler only where it may be one of those that are looked for.
+    fn found(&self, meta: &object_store::ObjectMeta) -> Option<Name> {
         let mut inside = meta.location.prefix_match(&self.folder)?;
         let name = inside.next()?;
         if inside.next().is_some() {
             return None;
         }
+        if let Some(offset) = self.names.parse_late(name.as_ref()) {
+            return (self.low..=self.high).contains(&offset).then_some(Name::Late(offset));
+        }
         let first = self.names.parse_slot(name.as_ref())?;
-        Some(Slot { first, path: meta.location.clone(), bytes: meta.size })
+        Some(Name::Slot(Slot { first, path: meta.location.clone(), bytes: meta.size }))
     }
 }
 
@@ -288,6 +307,7 @@ impl Search<'_> {
 struct Found {
     floor: Option<Slot>,
     inside: Vec<Slot>,
+    late: BTreeSet<u64>,
     more_behind: bool,
 }
 
@@ -306,6 +326,6 @@ impl Found {
         self.inside.sort_by_key(|slot| slot.first);
         let mut slots: Vec<_> = self.floor.into_iter().collect();
         slots.append(&mut self.inside);
-        Slots { slots, more_behind: self.more_behind }
+        Slots { slots, late: self.late, more_behind: self.more_behind }
     }
 }

@@ -1,7 +1,8 @@
 //! Which store the settings mean, and what opens it.
 //!
 //! Keys come from the settings, a file or the environment, and from nowhere else: the library would otherwise ask a cloud's
-//! metadata service or this machine's own configuration, which are the operator's and not a subscription's.
+//! metadata service or this machine's own configuration, which are the operator's and not a subscription's. They are read
+//! once; S3's, which may be lent for a while, anew for each request (`s3_keys.rs`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use object_store::path::Path;
 use url::Url;
 
 use super::guarded_http::GuardedHttp;
+use super::s3_keys::S3Keys;
 use super::settings::{Azure, Gcs, KIND, Local, S3, Settings};
 use crate::egress::Protocols;
 use crate::http_client::Target as HttpTarget;
@@ -92,32 +94,15 @@ fn open_s3(
     environment: &Environment,
 ) -> Result<Arc<dyn ObjectStore>, SinkError> {
     named("s3.bucket", &s3.bucket)?;
-    let secret = |field, value: &Option<Secret>, file: &Option<PathBuf>, env: &Option<String>| {
-        let source =
-            SecretSource { field, value: value.as_ref(), file: file.as_deref(), env: env.as_deref() };
-        source.read(KIND, environment)
-    };
-    let key_id = secret("access_key_id", &s3.access_key_id, &s3.access_key_id_file, &s3.access_key_id_env)?;
-    let key = secret(
-        "secret_access_key",
-        &s3.secret_access_key,
-        &s3.secret_access_key_file,
-        &s3.secret_access_key_env,
-    )?;
-    let token = secret("session_token", &s3.session_token, &s3.session_token_file, &s3.session_token_env)?;
     let path_style = s3.path_style.unwrap_or(s3.endpoint.is_some());
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&s3.bucket)
         .with_region(&s3.region)
-        .with_access_key_id(required("s3.access_key_id", key_id)?.expose())
-        .with_secret_access_key(required("s3.secret_access_key", key)?.expose())
+        .with_credentials(S3Keys::of(s3, environment).provider()?)
         .with_virtual_hosted_style_request(!path_style)
         .with_allow_http(true)
         .with_retry(never_again())
         .with_http_connector(http.clone());
-    if let Some(token) = token {
-        builder = builder.with_token(token.expose());
-    }
     if let Some(endpoint) = &s3.endpoint {
         let endpoint = if path_style { endpoint.clone() } else { with_bucket(endpoint, &s3.bucket)? };
         builder = builder.with_endpoint(endpoint);
@@ -232,7 +217,7 @@ fn named(field: &str, name: &str) -> Result<(), SinkError> {
     Err(settings::refused(KIND, field, "1 to 255 letters, digits, '-', '_' and '.'"))
 }
 
-fn required(field: &str, secret: Option<Secret>) -> Result<Secret, SinkError> {
+pub(super) fn required(field: &str, secret: Option<Secret>) -> Result<Secret, SinkError> {
     secret.ok_or_else(|| settings::refused(KIND, field, "is missing"))
 }
 

@@ -71,6 +71,21 @@ impl Component {
         self.signal(Signal::STOP);
     }
 
+    /// Bytes that were sent to it, or wait to be, and that it has not read: while it stands still, whether something is on
+    /// its way.
+    pub(crate) fn unread_bytes(&self) -> u64 {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let port = format!(":{:04X}", self.port);
+        let queues = sockets.lines().filter_map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let (unsent, unread) = words.get(4)?.split_once(':')?;
+            let queue = if words[1].ends_with(&port) { unread } else { unsent };
+            let about_it = words[3] == "01" && (words[1].ends_with(&port) || words[2].ends_with(&port));
+            about_it.then(|| u64::from_str_radix(queue, 16).unwrap())
+        });
+        queues.sum()
+    }
+
     /// Lets them go on.
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
@@ -175,6 +190,11 @@ fn services(arguments: &[&str]) -> Command {
     command
 }
 
+/// A port that nobody listens on, below those that the system gives to outgoing connections, which would take it at any time.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const PORTS: u32 = 12_000;
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
+    let first = std::process::id().wrapping_mul(7919).wrapping_add(time);
+    let mut ports = (0..PORTS).map(|step| u16::try_from(20_000 + first.wrapping_add(step) % PORTS).unwrap());
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }

@@ -48,7 +48,7 @@ async fn a_server_that_dies_in_the_middle_of_a_batch_is_noticed_and_gets_each_ev
         let (sink, batch) = (Arc::clone(&sink), Arc::clone(&batch));
         async move { deliver(&sink, &batch).await }
     });
-    until(async || bytes_to(server.port()) > 0).await;
+    until(async || server.unread_bytes() > 0).await;
     server.kill();
     let outcomes = delivery.await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(10), "the death was not noticed");
@@ -56,20 +56,6 @@ async fn a_server_that_dies_in_the_middle_of_a_batch_is_noticed_and_gets_each_ev
     server.resume();
     deliver_in_the_end(&sink, &batch).await;
     assert_eq!(sorted_ids(&mut RawClient::connect(server.address())), ids(&batch));
-}
-
-/// Bytes that have been sent to a port of this machine, or wait to be, and that nobody has read.
-fn bytes_to(port: u16) -> u64 {
-    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let port = format!(":{port:04X}");
-    let queues = sockets.lines().filter_map(|line| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let (unsent, unread) = words.get(4)?.split_once(':')?;
-        let queue = if words[1].ends_with(&port) { unread } else { unsent };
-        let about_it = words[3] == "01" && (words[1].ends_with(&port) || words[2].ends_with(&port));
-        about_it.then(|| u64::from_str_radix(queue, 16).unwrap())
-    });
-    queues.sum()
 }
 
 #[tokio::test]

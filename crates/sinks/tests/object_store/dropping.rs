@@ -1,0 +1,52 @@
+//! A delivery that is dropped on the way, at each place where it can be.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+
+use serde_json::json;
+
+use crate::broker_events::{batch, deliver_all};
+use crate::stores::Store;
+
+/// Lets a future run until it has waited this often; none when it was dropped then.
+pub(crate) async fn dropped_after<T>(waits: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = waits;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_delivery_may_be_dropped_at_any_await() {
+    for store in Store::all() {
+        let sink = store.sink(&json!({}));
+        let (mut waits, mut end) = (1, 0);
+        // Further and further, until it comes to its end; then with another sink that knows nothing.
+        for sink in [sink, store.sink(&json!({}))] {
+            loop {
+                let batch = batch("order.created", end..end + 10);
+                let ended = dropped_after(waits, sink.deliver(&batch)).await.is_some();
+                store.settle().await;
+                deliver_all(&sink, &batch[..7]).await;
+                end += 7;
+                if ended {
+                    break;
+                }
+                waits += 1;
+            }
+            waits = 1;
+        }
+        deliver_all(&store.sink(&json!({})), &batch("order.created", 0..end)).await;
+        // What the last, whole one wrote beyond the end.
+        let offsets = store.offsets();
+        assert_eq!(offsets, (0..offsets.len() as u64).collect::<Vec<_>>());
+        assert!(offsets.len() as u64 >= end && end > 7 * 4, "{end}");
+    }
+}
