@@ -10,9 +10,8 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use components::{Component, services_folder};
+use components::Component;
 use harness::poll::within;
 use harness::receiver::{Receiver, Reply};
 use harness::{DEADLINE, RelayProcess, http};
@@ -121,11 +120,12 @@ fn rabbitmq() {
     assert_page_works("rabbitmq.md", "rabbitmq", &component);
 }
 
+#[cfg(feature = "kafka")]
 #[test]
 fn kafka() {
     let Some(component) = Component::start("kafka") else { return };
     let broker = format!("tcp://{}", component.address());
-    let created = Command::new(services_folder().join("tansu/bin/tansu"))
+    let created = std::process::Command::new(components::services_folder().join("tansu/bin/tansu"))
         .args(["topic", "create", "orders", "--broker", &broker])
         .output()
         .unwrap();

