@@ -203,7 +203,7 @@ class GrpcClients(unittest.TestCase):
             {"eventrelay.v1.EventRelay", "event.EventService", "ingestpb.Ingestor", "grpc.health.v1.Health"}, services
         )
         service = DescriptorPool(database).FindServiceByName("eventrelay.v1.EventRelay")
-        methods = {"Publish", "PublishStream", "GetEvent", "GetStatus", "Subscribe"}
+        methods = {"Publish", "PublishStream", "GetEvent", "GetStatus", "Subscribe", "Consume"}
         self.assertEqual(set(service.methods_by_name), methods)
 
     def test_the_readmes_request_works_for_who_knows_the_server_alone(self):
