@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::egress::{AddressPolicy, Resolve, SystemResolver};
+use crate::egress::{AddressPolicy, ClientTls, Connector, Endpoint, Resolve, SystemResolver};
 
 /// The operator's side of a sink: limits that no subscription can lift.
 #[derive(Debug, Clone)]
@@ -20,6 +21,18 @@ pub struct Environment {
     pub files_directory: PathBuf,
     /// How names become addresses. The default asks the operating system.
     pub resolver: Arc<dyn Resolve>,
+}
+
+impl Environment {
+    /// Connects to an endpoint as this environment allows: with TLS where there are settings for it, and within that time.
+    pub(crate) fn connector(
+        &self,
+        endpoint: Endpoint,
+        tls: Option<ClientTls>,
+        timeout: Duration,
+    ) -> Connector {
+        Connector::new(endpoint, self.addresses.clone(), Arc::clone(&self.resolver), tls, timeout)
+    }
 }
 
 impl Default for Environment {

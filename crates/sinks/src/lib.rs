@@ -22,6 +22,7 @@ pub mod stdout;
 pub mod webhook;
 
 mod bisect;
+mod connect_failure;
 mod content_mode;
 mod environment;
 mod error;

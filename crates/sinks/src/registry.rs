@@ -74,7 +74,8 @@ pub fn build(
             Ok(Arc::new(PostgresSink::new(&settings, owner, environment)?))
         }
         stdout::KIND => Ok(Arc::new(StdoutSink::new(&settings::parse(stdout::KIND, settings)?)?)),
-        "kafka" if !cfg!(feature = "kafka") => Err(SinkError::NotBuilt { kind: "kafka" }),
+        #[cfg(not(feature = "kafka"))]
+        "kafka" => Err(SinkError::NotBuilt { kind: "kafka" }),
         _ => Err(SinkError::UnknownKind { kind: kind.to_owned(), known: KINDS }),
     }
 }

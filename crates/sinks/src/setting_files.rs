@@ -27,6 +27,17 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
+    /// The fields in use, all of which mean something over TLS only.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let fields = [
+            ("tls.ca_file", self.ca_file.is_some()),
+            ("tls.client_certificate_file", self.client_certificate_file.is_some()),
+            ("tls.client_key_file", self.client_key_file.is_some()),
+            ("tls.insecure_skip_verify", self.insecure_skip_verify),
+        ];
+        fields.into_iter().filter(|(_, given)| *given).map(|(field, _)| field)
+    }
+
     /// Sets up TLS to `target`, as the settings of the kind ask.
     ///
     /// # Errors

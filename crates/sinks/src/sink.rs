@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use eventrelay_event::{Purpose, SpanId, StoredEvent, TraceContext};
+use tokio::time::Instant;
 
 /// A boxed future, for a trait whose implementations are chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -181,6 +182,14 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// The attempts of a call that says of each delivery what came of it.
+    pub(crate) async fn of_call(outcomes: impl Future<Output = Vec<Outcome>>) -> Vec<Self> {
+        let (started, clock) = (SystemTime::now(), Instant::now());
+        let outcomes = outcomes.await;
+        let took = clock.elapsed();
+        outcomes.into_iter().map(|outcome| Self { outcome, started, took, response: None }).collect()
+    }
+
     /// The attempts of a batch that succeeds or fails as a whole.
     pub(crate) fn of_batch(
         batch: &[Delivery],

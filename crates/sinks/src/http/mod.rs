@@ -54,7 +54,6 @@ use self::body::BodyWriter;
 use self::headers::Headers;
 use self::statuses::{Statuses, Verdict};
 use crate::bisect::{BatchFailure, Bisection};
-use crate::egress::Connector;
 pub use crate::http_client::Http2;
 use crate::http_client::{Answer, ExchangeLimits, OutgoingRequest, Pool, Target};
 use crate::{
@@ -107,7 +106,7 @@ impl HttpSink {
                 let protocols = settings.http2.protocols();
                 Some(settings.tls.client_tls(KIND, protocols, &endpoint, environment)?)
             }
-            None => match settings.tls_fields().next().filter(|_| settings.oauth2.is_none()) {
+            None => match settings.tls.fields().next().filter(|_| settings.oauth2.is_none()) {
                 Some(field) => {
                     let why = "does nothing for an http:// URL, whose requests anyone on the way can read";
                     return Err(crate::settings::refused(KIND, field, why));
@@ -115,13 +114,8 @@ impl HttpSink {
                 None => None,
             },
         };
-        let connector = Connector::new(
-            endpoint,
-            environment.addresses.clone(),
-            Arc::clone(&environment.resolver),
-            tls,
-            Duration::from_millis(settings.connect_timeout_ms),
-        );
+        let connector =
+            environment.connector(endpoint, tls, Duration::from_millis(settings.connect_timeout_ms));
         let headers = Headers::new(&settings.headers)?;
         let limit = match settings.batch {
             Batching::None => BatchLimit { events: 1, bytes: SINGLE_BYTES },

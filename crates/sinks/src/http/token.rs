@@ -22,7 +22,7 @@ use url::form_urlencoded;
 use super::authorization::{basic, bearer};
 use super::headers::Headers;
 use super::settings::{ClientAuthentication, KIND, OAuth2, Settings};
-use crate::egress::{Connector, Endpoint};
+use crate::egress::Endpoint;
 use crate::http_client::{ExchangeLimits, Http2, OutgoingRequest, Pool, Target};
 use crate::setting_files::SecretSource;
 use crate::{Environment, Secret, SinkError, settings};
@@ -104,13 +104,8 @@ impl TokenSource {
             None => None,
         };
         let timeout = Duration::from_millis(settings.timeout_ms);
-        let connector = Connector::new(
-            endpoint,
-            environment.addresses.clone(),
-            Arc::clone(&environment.resolver),
-            tls,
-            Duration::from_millis(settings.connect_timeout_ms),
-        );
+        let connector =
+            environment.connector(endpoint, tls, Duration::from_millis(settings.connect_timeout_ms));
         Ok(Self {
             request: request(oauth2, target, headers, environment)?,
             pool: Pool::new(connector, Http2::Never, 1),

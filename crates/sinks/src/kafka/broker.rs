@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use url::Host;
@@ -125,13 +124,7 @@ impl Dialler {
         }
         let endpoint = Endpoint::new(address.host.clone(), address.port, self.tls.is_some())
             .map_err(|_| DialError::Address(address.clone()))?;
-        Ok(Connector::new(
-            endpoint,
-            self.environment.addresses.clone(),
-            Arc::clone(&self.environment.resolver),
-            self.tls.clone(),
-            self.timeout,
-        ))
+        Ok(self.environment.connector(endpoint, self.tls.clone(), self.timeout))
     }
 
     /// Makes a connection that is ready for requests. Safe to drop at any await.

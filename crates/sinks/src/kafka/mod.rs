@@ -39,7 +39,7 @@ mod wire;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -250,13 +250,7 @@ impl Sink for KafkaSink {
     }
 
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>> {
-        Box::pin(async move {
-            let (started, clock) = (SystemTime::now(), Instant::now());
-            let outcomes = self.deliver_batch(batch).await;
-            let took = clock.elapsed();
-            let attempt = |outcome| Attempt { outcome, started, took, response: None };
-            outcomes.into_iter().map(attempt).collect()
-        })
+        Box::pin(Attempt::of_call(self.deliver_batch(batch)))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::login::Login;
+use crate::connect_failure::ConnectFailure;
 use crate::egress::{AddressNames, ClientTls, Connector};
 use crate::error::chain;
 
@@ -34,15 +35,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 const FORGOTTEN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Subjects that are remembered as refused. More at once would be told as a missing acknowledgement.
 const DENIALS_KEPT: usize = 16_384;
-
-/// Why there is no connection.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum ConnectFailure {
-    #[error("{0}")]
-    Unreachable(String),
-    #[error("{0}")]
-    Refused(String),
-}
 
 /// Makes connections.
 pub(super) struct Dialler {

@@ -37,17 +37,18 @@ mod settings;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use settings::{KIND, Settings};
 
-use self::client::{Client, ConnectFailure, Dialler};
+use self::client::{Client, Dialler};
 use self::login::Login;
 use self::message::MessageTemplate;
 use self::publish::Published;
+use crate::connect_failure::ConnectFailure;
 use crate::egress::{Connector, Protocols, Scheme, Server};
 use crate::shared_connection::SharedConnection;
 use crate::{
@@ -190,21 +191,12 @@ impl Sink for NatsSink {
     }
 
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>> {
-        Box::pin(async move {
-            let started = SystemTime::now();
-            let clock = Instant::now();
-            let outcomes = self.publish(batch).await;
-            let took = clock.elapsed();
-            outcomes.into_iter().map(|outcome| Attempt { outcome, started, took, response: None }).collect()
-        })
+        Box::pin(Attempt::of_call(self.publish(batch)))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {
         Box::pin(async move {
-            let client = self.client().await.map_err(|failure| match failure {
-                ConnectFailure::Unreachable(why) => CheckError::Unreachable(why),
-                ConnectFailure::Refused(why) => CheckError::Forbidden(why),
-            })?;
+            let client = self.client().await?;
             check::check(&client, self.template.fixed_subject(), self.template.stream(), self.timeout).await
         })
     }

@@ -139,13 +139,7 @@ impl Settings {
 
     /// The fields in use that mean something over TLS only.
     pub(super) fn tls_fields(&self) -> impl Iterator<Item = &'static str> {
-        let fields = [
-            ("tls.ca_file", self.tls.ca_file.is_some()),
-            ("tls.client_certificate_file", self.tls.client_certificate_file.is_some()),
-            ("tls.insecure_skip_verify", self.tls.insecure_skip_verify),
-            ("tls_first", self.tls_first),
-        ];
-        fields.into_iter().filter(|(_, given)| *given).map(|(field, _)| field)
+        self.tls.fields().chain(self.tls_first.then_some("tls_first"))
     }
 }
 

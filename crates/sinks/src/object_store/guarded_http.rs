@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::failure::{FailureKind, StoreFailure};
 use super::settings::KIND;
-use crate::egress::{ClientTls, Connector};
+use crate::egress::ClientTls;
 use crate::http_client::{self, Answer, ExchangeLimits, Http2, OutgoingRequest, Pool, Target};
 use crate::{Environment, SinkError};
 
@@ -83,13 +83,8 @@ impl GuardedHttp {
         let refused = |error: SinkError| StoreFailure::new(FailureKind::Other, error.to_string());
         let (target, endpoint) =
             Target::parse(KIND, "endpoint", origin, &inner.environment).map_err(refused)?;
-        let connector = Connector::new(
-            endpoint.clone(),
-            inner.environment.addresses.clone(),
-            Arc::clone(&inner.environment.resolver),
-            endpoint.tls_name().map(|_| inner.tls.clone()),
-            inner.connect_timeout,
-        );
+        let tls = endpoint.tls_name().map(|_| inner.tls.clone());
+        let connector = inner.environment.connector(endpoint.clone(), tls, inner.connect_timeout);
         let server = Server { target, pool: Pool::new(connector, Http2::Never, MAX_IDLE_CONNECTIONS) };
         let mut servers = self.servers();
         if servers.len() >= MAX_SERVERS {

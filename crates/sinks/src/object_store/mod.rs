@@ -46,11 +46,10 @@ mod tails;
 mod target;
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use eventrelay_event::StoredEvent;
 use futures_util::{StreamExt as _, stream};
-use tokio::time::Instant;
 
 pub use content::{Compression, Format};
 pub use settings::{Azure, Gcs, KIND, Local, S3, Settings};
@@ -110,8 +109,7 @@ impl ObjectStoreSink {
         })
     }
 
-    async fn deliver_all(&self, deliveries: &[Delivery]) -> Vec<Attempt> {
-        let (started, clock) = (SystemTime::now(), Instant::now());
+    async fn deliver_all(&self, deliveries: &[Delivery]) -> Vec<Outcome> {
         let batch = self.sorted(deliveries);
         let results = match &self.chains {
             Some(chains) => chains.write(&self.writer, &batch.groups).await,
@@ -130,9 +128,7 @@ impl ObjectStoreSink {
                 }
             }
         };
-        let outcomes = deliveries.iter().zip(&batch.places).map(outcome);
-        let took = clock.elapsed();
-        outcomes.map(|outcome| Attempt { outcome, started, took, response: None }).collect()
+        deliveries.iter().zip(&batch.places).map(outcome).collect()
     }
 
     /// Sorts a batch by folder, and each folder's events by their offsets.
@@ -195,7 +191,7 @@ impl Sink for ObjectStoreSink {
     }
 
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>> {
-        Box::pin(self.deliver_all(batch))
+        Box::pin(Attempt::of_call(self.deliver_all(batch)))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {

@@ -4,7 +4,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -60,13 +59,7 @@ impl Dialler {
             target.tls_name().cloned().map(|name| (tls, name))
         };
         let timeout = Duration::from_millis(settings.connect_timeout_ms);
-        let connector = Connector::new(
-            endpoint(false)?,
-            environment.addresses.clone(),
-            Arc::clone(&environment.resolver),
-            None,
-            timeout,
-        );
+        let connector = environment.connector(endpoint(false)?, None, timeout);
         let password = SecretSource {
             field: "password",
             value: settings.password.as_ref(),

@@ -19,7 +19,7 @@ mod rows;
 mod settings;
 mod table;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -126,14 +126,7 @@ impl Sink for PostgresSink {
     }
 
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>> {
-        Box::pin(async move {
-            let started = SystemTime::now();
-            let clock = Instant::now();
-            let outcomes = self.outcomes(batch, clock + self.timeout).await;
-            let took = clock.elapsed();
-            let attempts = outcomes.into_iter();
-            attempts.map(|outcome| Attempt { outcome, started, took, response: None }).collect()
-        })
+        Box::pin(Attempt::of_call(async { self.outcomes(batch, Instant::now() + self.timeout).await }))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {

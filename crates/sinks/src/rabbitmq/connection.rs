@@ -18,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::sockets::{AbortableStream, Handover, lapin_runtime};
 use crate::Secret;
+use crate::connect_failure::ConnectFailure;
 use crate::egress::{Connector, Established};
 use crate::error::chain;
 use crate::shared_connection::SharedConnection;
@@ -28,18 +29,6 @@ const REPLY_SUCCESS: u16 = 200;
 /// AMQP's numbers for what a login may come to.
 const ACCESS_REFUSED: u16 = 403;
 const NOT_ALLOWED: u16 = 530;
-
-/// Why there is no connection.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ConnectFailure {
-    #[error("{0}")]
-    Unreachable(String),
-    #[error("{0}")]
-    Refused(String),
-    /// There is no such virtual host.
-    #[error("{0}")]
-    Missing(String),
-}
 
 /// Makes connections.
 pub(super) struct Dialler {

@@ -35,16 +35,17 @@ mod sockets;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use settings::{AttributePrefix, KIND, Settings};
 
-use self::connection::{ConnectFailure, Connection, Dialler};
+use self::connection::{Connection, Dialler};
 use self::message::{Message, MessageTemplate};
 use self::publish::Publisher;
+use crate::connect_failure::ConnectFailure;
 use crate::egress::{Connector, Protocols, Scheme, Server};
 use crate::shared_connection::SharedConnection;
 use crate::{
@@ -162,7 +163,7 @@ fn dialler(settings: &Settings, owner: &Owner, environment: &Environment) -> Res
         let target = settings.servers.join(", ");
         Some(settings.tls.client_tls(KIND, Protocols::None, &target, environment)?)
     } else {
-        if let Some(field) = settings.tls_fields().next() {
+        if let Some(field) = settings.tls.fields().next() {
             return Err(refused(field, "needs servers that begin with amqps://"));
         }
         None
@@ -197,22 +198,12 @@ impl Sink for RabbitmqSink {
     }
 
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>> {
-        Box::pin(async move {
-            let started = SystemTime::now();
-            let clock = Instant::now();
-            let outcomes = self.publish(batch).await;
-            let took = clock.elapsed();
-            outcomes.into_iter().map(|outcome| Attempt { outcome, started, took, response: None }).collect()
-        })
+        Box::pin(Attempt::of_call(self.publish(batch)))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {
         Box::pin(async move {
-            let connection = self.connection().await.map_err(|failure| match failure {
-                ConnectFailure::Unreachable(why) => CheckError::Unreachable(why),
-                ConnectFailure::Refused(why) => CheckError::Forbidden(why),
-                ConnectFailure::Missing(why) => CheckError::Missing(why),
-            })?;
+            let connection = self.connection().await?;
             let template = &self.template;
             check::check(&connection, template.fixed_exchange(), template.fixed_routing_key(), self.timeout)
                 .await

@@ -19,10 +19,11 @@ use lapin::options::BasicPublishOptions;
 use lapin::{Channel, Confirmation, PublisherConfirm};
 use tokio::time::{Instant, timeout_at};
 
-use super::connection::{ConnectFailure, Connection, Dialler};
+use super::connection::{Connection, Dialler};
 use super::message::Message;
 use super::outcome::{self, Verdict};
 use crate::Outcome;
+use crate::connect_failure::ConnectFailure;
 use crate::shared_connection::SharedConnection;
 
 /// Publishes the parts of one batch.

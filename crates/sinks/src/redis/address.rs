@@ -72,7 +72,7 @@ impl Address {
         if kind == AddressKind::Cluster && settings.database != 0 {
             return Err(settings::refused(KIND, "database", "a cluster has only 0"));
         }
-        if !tls && let Some(field) = settings.tls_fields().next() {
+        if !tls && let Some(field) = settings.tls.fields().next() {
             return Err(settings::refused(KIND, field, "needs servers that begin with rediss"));
         }
         Ok(Self { servers, kind, tls })

@@ -14,7 +14,7 @@
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout_at};
 
-use super::connection::{ConnectFailure, Connection, Unanswered};
+use super::connection::{Connection, Unanswered};
 use super::owned::{Ledger, OwnedStreams};
 use super::publish::Publisher;
 use super::reply::{self, ServerWord};
@@ -52,13 +52,8 @@ pub(super) async fn check(
 }
 
 async fn connect(publisher: &Publisher, stream: &str, deadline: Instant) -> Result<Connection, CheckError> {
-    let failed = |failure| match failure {
-        ConnectFailure::Unreachable(why) => CheckError::Unreachable(why),
-        ConnectFailure::Refused(why) => CheckError::Forbidden(why),
-        ConnectFailure::Missing(why) => CheckError::Missing(why),
-    };
-    let node = publisher.nodes.node_of(publisher.slot(stream), deadline).await.map_err(failed)?;
-    publisher.nodes.fresh_connection(&node).await.map_err(failed)
+    let node = publisher.nodes.node_of(publisher.slot(stream), deadline).await?;
+    Ok(publisher.nodes.fresh_connection(&node).await?)
 }
 
 async fn check_type(connection: &Connection, stream: &str, deadline: Instant) -> Result<(), CheckError> {

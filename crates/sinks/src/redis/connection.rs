@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::login::Login;
 use super::reply::{self, ServerWord};
 use super::reply_limit::{LimitedStream, ReplyAllowance};
+use crate::connect_failure::ConnectFailure;
 use crate::egress::{ConnectError, Connector};
 use crate::error::chain;
 
@@ -26,18 +27,6 @@ pub(super) const LEAST_ARGUMENT_BYTES: u64 = 1024 * 1024;
 const REPLY_BYTES: u64 = 1024;
 /// The answer to a question by itself; the slots of a cluster are the longest.
 const ONE_REPLY_BYTES: u64 = 4 * 1024 * 1024;
-
-/// Why there is no connection.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ConnectFailure {
-    #[error("{0}")]
-    Unreachable(String),
-    #[error("{0}")]
-    Refused(String),
-    /// What the settings name is not there.
-    #[error("{0}")]
-    Missing(String),
-}
 
 /// A request that was not answered. Whether it was carried out is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

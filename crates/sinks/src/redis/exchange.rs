@@ -5,6 +5,7 @@ use tokio::time::{Instant, timeout_at};
 use super::nodes::Nodes;
 use super::reply::{Meaning, ServerWord};
 use super::transaction::{Executed, Framing, Transaction};
+use crate::connect_failure::ConnectFailure;
 
 /// How often a cluster may send us on before we ask it anew, at the next try.
 const MAX_REDIRECTIONS: usize = 5;
@@ -34,7 +35,9 @@ impl Exchange<'_> {
             };
             let (node, connection) = match timeout_at(self.deadline, found).await {
                 Ok(Ok(found)) => found,
-                Ok(Err::<_, super::connection::ConnectFailure>(failure)) => return Err(failure.to_string()),
+                Ok(Err::<_, ConnectFailure>(failure)) => {
+                    return Err(failure.to_string());
+                }
                 Err(_elapsed) => {
                     return Err(format!("{} could not be connected to in time", self.nodes.target()));
                 }

@@ -39,7 +39,7 @@ mod settings;
 mod slot;
 mod transaction;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -116,13 +116,7 @@ impl Sink for RedisSink {
     }
 
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>> {
-        Box::pin(async move {
-            let started = SystemTime::now();
-            let clock = Instant::now();
-            let outcomes = self.append(batch).await;
-            let took = clock.elapsed();
-            outcomes.into_iter().map(|outcome| Attempt { outcome, started, took, response: None }).collect()
-        })
+        Box::pin(Attempt::of_call(self.append(batch)))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {

@@ -15,11 +15,12 @@ use redis::Value;
 use tokio::time::Instant;
 
 use super::address::{Address, AddressKind};
-use super::connection::{ConnectFailure, Connection};
+use super::connection::Connection;
 use super::login::Login;
 use super::reply;
 use super::settings::{KIND, Settings};
 use super::slot::SLOTS;
+use crate::connect_failure::ConnectFailure;
 use crate::egress::{ClientTls, Connector, Endpoint, Protocols};
 use crate::shared_connection::{SharedConnection, Suspect};
 use crate::{Environment, Owner, SinkError, host, settings};

@@ -161,17 +161,6 @@ impl Settings {
     fn preset(&self, value: &'static str) -> Option<&'static str> {
         (self.layout == Layout::Eventrail).then_some(value)
     }
-
-    /// The fields in use that mean something over TLS only.
-    pub(super) fn tls_fields(&self) -> impl Iterator<Item = &'static str> {
-        let fields = [
-            ("tls.ca_file", self.tls.ca_file.is_some()),
-            ("tls.client_certificate_file", self.tls.client_certificate_file.is_some()),
-            ("tls.client_key_file", self.tls.client_key_file.is_some()),
-            ("tls.insecure_skip_verify", self.tls.insecure_skip_verify),
-        ];
-        fields.into_iter().filter(|(_, given)| *given).map(|(field, _)| field)
-    }
 }
 
 fn default_timeout_ms() -> u64 {

@@ -33,7 +33,6 @@ pub use settings::{BodyFormat, KIND, Settings};
 pub use signature::generate_secret;
 
 use self::request::RequestTemplate;
-use crate::egress::Connector;
 pub use crate::http_client::Http2;
 use crate::http_client::{ExchangeLimits, Pool, SendError, Target};
 use crate::{Attempt, BatchLimit, BoxFuture, Delivery, Environment, Outcome, Response, Sink, SinkError};
@@ -72,13 +71,8 @@ impl WebhookSink {
                 None => None,
             },
         };
-        let connector = Connector::new(
-            endpoint,
-            environment.addresses.clone(),
-            Arc::clone(&environment.resolver),
-            tls,
-            Duration::from_millis(settings.connect_timeout_ms),
-        );
+        let connector =
+            environment.connector(endpoint, tls, Duration::from_millis(settings.connect_timeout_ms));
         Ok(Self {
             template: RequestTemplate {
                 target,
