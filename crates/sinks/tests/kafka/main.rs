@@ -5,11 +5,13 @@
 #[path = "../components/mod.rs"]
 mod components;
 
+mod broker;
 mod cluster;
 mod faults;
 mod foreign;
 mod hostile;
 mod order;
+mod partition_log;
 mod real;
 mod secure;
 mod sinks;

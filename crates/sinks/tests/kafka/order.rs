@@ -3,38 +3,71 @@
 use std::time::Duration;
 
 use eventrelay_sinks::Outcome;
-use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
+use crate::broker::{Broker, Fault};
 use crate::cluster::{Cluster, numbers_of};
 use crate::sinks::{batch, deliver, deliver_all, delivered, keyed, sink};
 
-#[tokio::test]
-async fn many_requests_in_flight_keep_the_order_when_some_of_them_fail() {
-    let cluster = Cluster::start(2);
+/// Each takes two seconds or so, for refused requests wait before they are repeated.
+const ROUNDS: u64 = 8;
+
+const NOT_LEADER: i16 = 6;
+const NOT_ENOUGH_REPLICAS: i16 = 19;
+
+/// Delivers 2,000 events through a broker with these faults: all arrive, none twice, each key's in their order.
+async fn all_arrive_in_order(faults: Vec<Option<Fault>>) {
+    let broker = Broker::honest(4);
     // No linger, so that there are many requests; those behind a failed one are out of sequence then.
-    let sink = sink(&cluster.brokers(), &json!({"linger_ms": 0}));
-    let transport = RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT;
-    let not_leader = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
-    let few_replicas = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
-    let none = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
-    cluster.mock.request_errors(
-        RDKafkaApiKey::Produce,
-        &[none, not_leader, few_replicas, none, few_replicas, transport, none, not_leader],
-    );
+    let sink = sink(&broker.start().await.to_string(), &json!({"linger_ms": 0, "compression": "none"}));
+    broker.state.lock().unwrap().faults = faults.iter().rev().copied().collect();
     for start in (0..2000).step_by(500) {
         deliver_all(&sink, &batch(start..start + 500)).await;
     }
-    let consumed = cluster.consume("orders");
-    let mut numbers: Vec<u64> = (0..10).flat_map(|key| numbers_of(&consumed, &format!("k{key}"))).collect();
-    numbers.sort_unstable();
-    let missing: Vec<u64> = (0..2000).filter(|number| !numbers.contains(number)).collect();
-    assert_eq!((consumed.len(), missing), (2000, Vec::new()), "all, and none twice");
-    for key in 0..10 {
-        let numbers = numbers_of(&consumed, &format!("k{key}"));
-        assert!(numbers.len() == 200 && numbers.is_sorted(), "k{key}: {numbers:?}");
-    }
     sink.close().await;
+    let state = broker.state.lock().unwrap();
+    let messages: Vec<_> = state.partitions.iter().flat_map(|partition| &partition.messages).collect();
+    let mut numbers: Vec<u64> = messages.iter().map(|(_, value)| value.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.iter().copied().eq(0..2000), "all, and none twice: {faults:?}");
+    for key in 0..10 {
+        let of_key = messages.iter().filter(|(found, _)| *found == format!("k{key}"));
+        let numbers: Vec<u64> = of_key.map(|(_, value)| value.parse().unwrap()).collect();
+        assert!(numbers.len() == 200 && numbers.is_sorted(), "k{key}: {numbers:?}, {faults:?}");
+    }
+    assert!(state.faults.is_empty(), "there were too few requests: {} are left", state.faults.len());
+}
+
+#[tokio::test]
+async fn many_requests_in_flight_keep_the_order_when_some_of_them_fail() {
+    all_arrive_in_order(vec![
+        None,
+        Some(Fault::Refused(NOT_LEADER)),
+        Some(Fault::Refused(NOT_ENOUGH_REPLICAS)),
+        None,
+        Some(Fault::ClosedBefore),
+        None,
+        Some(Fault::ClosedAfter),
+        Some(Fault::Refused(NOT_ENOUGH_REPLICAS)),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn whichever_requests_fail_the_order_is_kept_and_nothing_is_written_twice() {
+    for seed in 0..ROUNDS {
+        let mut random = StdRng::seed_from_u64(seed);
+        let faults = (0..12).map(|_| match random.random_range(0..8) {
+            0 => Some(Fault::Refused(NOT_LEADER)),
+            1 => Some(Fault::Refused(NOT_ENOUGH_REPLICAS)),
+            2 => Some(Fault::ClosedBefore),
+            3 => Some(Fault::ClosedAfter),
+            _ => None,
+        });
+        all_arrive_in_order(faults.collect()).await;
+    }
 }
 
 /// Of each key: repetitions are allowed, but never something old behind something newer.
