@@ -96,16 +96,8 @@ impl Call {
         transformer: Option<Arc<Transformer>>,
         tracer: DeliveryTracer,
     ) -> Finished {
-        let (mut deliveries, unloaded) = match self.work {
-            Work::Deliver(deliveries) => (deliveries, Vec::new()),
-            Work::LoadAndDeliver(places) => load_all(&log, places).await,
-        };
-        let mut refused = Vec::new();
-        // What the sink is given. What becomes of it is settled by the events as they are in the log.
-        let mut outgoing = match &transformer {
-            None => None,
-            Some(transformer) => Some(transformer.apply(&mut deliveries, &mut refused).await),
-        };
+        let Ready { mut deliveries, mut outgoing, unloaded, refused } =
+            Ready::get(self.work, &log, transformer.as_deref()).await;
         let answer = if deliveries.is_empty() {
             None
         } else {
@@ -126,15 +118,8 @@ impl Call {
         transformer: Option<Arc<Transformer>>,
         pull: PullId,
     ) -> Finished {
-        let (mut deliveries, unloaded) = match self.work {
-            Work::Deliver(deliveries) => (deliveries, Vec::new()),
-            Work::LoadAndDeliver(places) => load_all(&log, places).await,
-        };
-        let mut refused = Vec::new();
-        let outgoing = match &transformer {
-            None => None,
-            Some(transformer) => Some(transformer.apply(&mut deliveries, &mut refused).await),
-        };
+        let Ready { deliveries, outgoing, unloaded, refused } =
+            Ready::get(self.work, &log, transformer.as_deref()).await;
         let Self { probe, retry, replay, .. } = self;
         let pull = Some(pull);
         Finished { deliveries, outgoing, answer: None, unloaded, refused, probe, retry, replay, pull }
@@ -146,6 +131,30 @@ impl Call {
             Work::Deliver(deliveries) => deliveries.len(),
             Work::LoadAndDeliver(places) => places.len(),
         }
+    }
+}
+
+/// The events of a call, ready to be given away.
+struct Ready {
+    deliveries: Vec<Delivery>,
+    /// What is given for each of `deliveries`, where that is not the event as it is in the log, by which all is settled.
+    outgoing: Option<Vec<Delivery>>,
+    unloaded: Vec<(Waiting, LoadError)>,
+    refused: Vec<Refused>,
+}
+
+impl Ready {
+    async fn get(work: Work, log: &Arc<dyn EventLog>, transformer: Option<&Transformer>) -> Self {
+        let (mut deliveries, unloaded) = match work {
+            Work::Deliver(deliveries) => (deliveries, Vec::new()),
+            Work::LoadAndDeliver(places) => load_all(log, places).await,
+        };
+        let mut refused = Vec::new();
+        let outgoing = match transformer {
+            None => None,
+            Some(transformer) => Some(transformer.apply(&mut deliveries, &mut refused).await),
+        };
+        Self { deliveries, outgoing, unloaded, refused }
     }
 }
 

@@ -45,6 +45,25 @@ pub(crate) fn within<T: PartialOrd + std::fmt::Display>(
     Err(refused(kind, field, format!("{value} is not from {} to {}", limits.start(), limits.end())))
 }
 
+/// What settings are that several kinds have alike, where they are not set.
+pub(crate) mod defaults {
+    pub(crate) fn timeout_ms() -> u64 {
+        15_000
+    }
+
+    pub(crate) fn connect_timeout_ms() -> u64 {
+        5_000
+    }
+
+    pub(crate) fn batch_events() -> usize {
+        1000
+    }
+
+    pub(crate) fn batch_bytes() -> usize {
+        4 * 1024 * 1024
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

@@ -28,6 +28,6 @@ pub use resolver::{Resolve, SystemResolver};
 pub(crate) use connector::{ConnectError, Connector, Established};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use named_addresses::AddressNames;
-pub(crate) use server::{Scheme, Server};
+pub(crate) use server::{Scheme, Server, Servers};
 pub(crate) use stream::Stream;
 pub(crate) use tls::{ClientTls, ClientTlsSettings, Identity, Protocols, TlsSettingsError};

@@ -1,8 +1,10 @@
 //! Where a server of a protocol of its own is: `scheme://host:port`, as settings have it.
 
+use std::time::Duration;
+
 use url::{Host, Url};
 
-use super::Endpoint;
+use super::{ClientTls, Connector, Endpoint};
 use crate::{Environment, SinkError, settings};
 
 /// A scheme that settings may use.
@@ -22,6 +24,66 @@ pub(crate) struct Server {
     port: u16,
     /// Whether its scheme asks for TLS.
     pub(crate) tls: bool,
+}
+
+/// The servers of one cluster, which settings list.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    kind: &'static str,
+    servers: Vec<Server>,
+    /// Whether their schemes ask for TLS: all, or none.
+    pub(crate) tls: bool,
+}
+
+impl Servers {
+    /// Reads the field `servers`. `tls_fields` are those in use that mean something over TLS only.
+    ///
+    /// # Errors
+    /// As [`Server::parse`]; also where only some ask for TLS, or none does and yet there are fields about it.
+    pub(crate) fn parse(
+        kind: &'static str,
+        texts: &[String],
+        schemes: &[Scheme],
+        mut tls_fields: impl Iterator<Item = &'static str>,
+        environment: &Environment,
+    ) -> Result<Self, SinkError> {
+        let mut servers = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            servers.push(Server::parse(kind, &format!("servers[{index}]"), text, schemes, environment)?);
+        }
+        let tls = servers.iter().any(|server| server.tls);
+        let secure = schemes.iter().find(|scheme| scheme.tls).map_or("", |scheme| scheme.name);
+        if servers.iter().any(|server| server.tls != tls) {
+            return Err(settings::refused(
+                kind,
+                "servers",
+                format!("must all begin with {secure}:// or none"),
+            ));
+        }
+        if let Some(field) = tls_fields.next().filter(|_| !tls) {
+            return Err(settings::refused(kind, field, format!("needs servers that begin with {secure}://")));
+        }
+        Ok(Self { kind, servers, tls })
+    }
+
+    /// A connector to each of them. With `tls`, each has a name that its certificate must carry.
+    ///
+    /// # Errors
+    /// When the name of one is none that a certificate can carry.
+    pub(crate) fn connectors(
+        &self,
+        tls: Option<&ClientTls>,
+        timeout: Duration,
+        environment: &Environment,
+    ) -> Result<Vec<Connector>, SinkError> {
+        let connector = |(index, server): (usize, &Server)| {
+            let endpoint = server.endpoint(tls.is_some());
+            let endpoint =
+                endpoint.map_err(|why| settings::refused(self.kind, format!("servers[{index}]"), why))?;
+            Ok(environment.connector(endpoint, tls.cloned(), timeout))
+        };
+        self.servers.iter().enumerate().map(connector).collect()
+    }
 }
 
 impl Server {

@@ -36,7 +36,7 @@ pub struct Settings {
     /// How many files are kept, at least 1; older ones are removed. By default all are.
     pub keep_files: Option<usize>,
     /// How many events are written and fsynced together: 1 to 100,000. Default 1,000.
-    #[serde(default = "default_batch_events")]
+    #[serde(default = "settings::defaults::batch_events")]
     pub batch_events: usize,
     /// How many bytes of stored events at most: 1 to 64 MiB. Default 4 MiB.
     #[serde(default = "default_batch_bytes")]
@@ -80,10 +80,6 @@ fn default_max_bytes() -> u64 {
 
 fn default_max_age_seconds() -> u64 {
     3600
-}
-
-fn default_batch_events() -> usize {
-    1000
 }
 
 fn default_batch_bytes() -> usize {

@@ -6,27 +6,9 @@ use eventrelay_event::StoredEvent;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::settings::KIND;
-use crate::http_client::USER_AGENT;
+use crate::http_client::{USER_AGENT, custom_headers, custom_value};
 use crate::template::{MissingField, Template};
 use crate::{Secret, SinkError, settings};
-
-const MAX_HEADERS: usize = 32;
-const MAX_HEADER_BYTES: usize = 16 * 1024;
-
-/// Headers that say how the message is framed or routed: these are ours.
-const RESERVED: [HeaderName; 11] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::CONTENT_ENCODING,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::TE,
-    header::TRAILER,
-    header::UPGRADE,
-    header::EXPECT,
-    header::ACCEPT_ENCODING,
-    HeaderName::from_static("keep-alive"),
-];
 
 /// The headers of the settings. It has no `Debug`, for values may be secrets.
 pub(super) struct Headers {
@@ -46,24 +28,10 @@ pub(super) enum HeaderError {
 impl Headers {
     /// Takes the headers of the settings, and puts a `user-agent` in where they have none.
     pub(super) fn new(headers: &BTreeMap<String, Secret>) -> Result<Self, SinkError> {
-        let refused = |name: &str, why: String| settings::refused(KIND, format!("headers.{name}"), why);
-        settings::within(KIND, "headers", &headers.len(), 0..=MAX_HEADERS)?;
-        let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.expose().len()).sum();
-        if bytes > MAX_HEADER_BYTES {
-            let why = format!("{bytes} bytes together, more than {MAX_HEADER_BYTES}");
-            return Err(settings::refused(KIND, "headers", why));
-        }
         let mut taken = Self { fixed: HeaderMap::new(), templated: Vec::new() };
-        for (text, value) in headers {
-            let name = HeaderName::from_bytes(text.as_bytes())
-                .map_err(|_| refused(text, "not a header name".into()))?;
-            if RESERVED.contains(&name) || name.as_str().starts_with("proxy-") {
-                return Err(refused(text, "this header cannot be set".into()));
-            }
-            if taken.has(&name) {
-                return Err(refused(text, "given twice".into()));
-            }
-            taken.add(name, value.expose()).map_err(|why| refused(text, why))?;
+        for (name, text) in custom_headers(KIND, headers, |_name| false)? {
+            let field = format!("headers.{name}");
+            taken.add(name, text).map_err(|why| settings::refused(KIND, field, why))?;
         }
         if !taken.has(&header::USER_AGENT) {
             taken.fixed.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
@@ -120,10 +88,7 @@ impl Headers {
                 }
             },
         };
-        let mut value = HeaderValue::from_str(literal)
-            .map_err(|_| String::from("the value holds characters that a header cannot"))?;
-        // Kept out of `Debug` and out of HTTP/2's compression state.
-        value.set_sensitive(true);
+        let value = custom_value(literal)?;
         self.fixed.insert(name, value);
         Ok(())
     }
@@ -182,6 +147,6 @@ mod tests {
             let Err(error) = take(headers) else { panic!("{headers:?} were taken") };
             assert!(error.contains("`headers.") && !error.contains("canary"), "{error}");
         }
-        assert!(take(&[("x-a", &"a".repeat(MAX_HEADER_BYTES))]).err().unwrap().contains("bytes together"));
+        assert!(take(&[("x-a", &"a".repeat(20_000))]).err().unwrap().contains("bytes together"));
     }
 }

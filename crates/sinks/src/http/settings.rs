@@ -67,10 +67,10 @@ pub struct Settings {
     pub check_path: Option<Secret>,
     /// How long a request may take, from name look-up to the end of the response, a token for it included: 1 to
     /// 120,000 ms. Default 15,000.
-    #[serde(default = "default_timeout_ms")]
+    #[serde(default = "settings::defaults::timeout_ms")]
     pub timeout_ms: u64,
     /// How long look-up, connection and TLS handshake may take of that: 1 to 120,000 ms. Default 5,000.
-    #[serde(default = "default_connect_timeout_ms")]
+    #[serde(default = "settings::defaults::connect_timeout_ms")]
     pub connect_timeout_ms: u64,
     /// How much of a response's head and body is kept with the attempt: up to 65,536 bytes. Default 1,024.
     #[serde(default = "default_response_bytes")]
@@ -217,14 +217,6 @@ fn default_batch_events() -> usize {
 
 fn default_batch_bytes() -> usize {
     1024 * 1024
-}
-
-fn default_timeout_ms() -> u64 {
-    15_000
-}
-
-fn default_connect_timeout_ms() -> u64 {
-    5_000
 }
 
 fn default_response_bytes() -> usize {

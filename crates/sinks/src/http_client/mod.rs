@@ -8,6 +8,7 @@
 
 mod answer;
 mod connection;
+mod custom_headers;
 mod error;
 mod pool;
 mod request;
@@ -17,6 +18,7 @@ mod versions;
 
 pub(crate) use answer::Answer;
 pub(crate) use connection::{ExchangeError, ExchangeLimits};
+pub(crate) use custom_headers::{custom_headers, custom_value};
 pub(crate) use error::SendError;
 pub(crate) use pool::Pool;
 pub(crate) use request::{Body, OutgoingRequest, WriteRequest};

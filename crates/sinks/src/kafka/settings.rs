@@ -43,10 +43,10 @@ pub struct Settings {
     #[serde(default = "default_linger_ms")]
     pub linger_ms: u64,
     /// The most events of one call: 1 to 10,000. Default 1,000.
-    #[serde(default = "default_batch_events")]
+    #[serde(default = "crate::settings::defaults::batch_events")]
     pub batch_events: usize,
     /// The most bytes of one call: up to 64 MiB. Default 4 MiB.
-    #[serde(default = "default_batch_bytes")]
+    #[serde(default = "crate::settings::defaults::batch_bytes")]
     pub batch_bytes: usize,
     /// The largest message, with its headers, and the largest request: 10,000 to 100,000,000 bytes. Default 1,000,000,
     /// which is below what brokers take by default.
@@ -57,10 +57,10 @@ pub struct Settings {
     pub queue_bytes: usize,
     /// How long a call may take: 3,000 to 120,000 ms. What no broker has confirmed shortly before is given up. Default
     /// 15,000.
-    #[serde(default = "default_timeout_ms")]
+    #[serde(default = "crate::settings::defaults::timeout_ms")]
     pub timeout_ms: u64,
     /// How long a connection may take, with name look-up, TLS and log-in: 1 to 60,000 ms. Default 5,000.
-    #[serde(default = "default_connect_timeout_ms")]
+    #[serde(default = "crate::settings::defaults::connect_timeout_ms")]
     pub connect_timeout_ms: u64,
     /// What we call ourselves in the brokers' logs and quotas. Default `eventrelay`.
     #[serde(default = "default_client_id")]
@@ -200,28 +200,12 @@ fn default_linger_ms() -> u64 {
     1
 }
 
-fn default_batch_events() -> usize {
-    1000
-}
-
-fn default_batch_bytes() -> usize {
-    4 * 1024 * 1024
-}
-
 fn default_max_message_bytes() -> usize {
     1_000_000
 }
 
 fn default_queue_bytes() -> usize {
     32 * 1024 * 1024
-}
-
-fn default_timeout_ms() -> u64 {
-    15_000
-}
-
-fn default_connect_timeout_ms() -> u64 {
-    5_000
 }
 
 fn default_client_id() -> String {

@@ -49,7 +49,7 @@ use self::login::Login;
 use self::message::MessageTemplate;
 use self::publish::Published;
 use crate::connect_failure::ConnectFailure;
-use crate::egress::{Connector, Protocols, Scheme, Server};
+use crate::egress::{Protocols, Scheme, Servers};
 use crate::shared_connection::SharedConnection;
 use crate::{
     Attempt, BatchLimit, BoxFuture, CheckError, Delivery, Environment, Outcome, Owner, Purpose, Sink,
@@ -142,34 +142,15 @@ impl NatsSink {
 }
 
 fn dialler(settings: &Settings, owner: &Owner, environment: &Environment) -> Result<Dialler, SinkError> {
-    let mut servers = Vec::with_capacity(settings.servers.len());
-    for (index, text) in settings.servers.iter().enumerate() {
-        servers.push(Server::parse(KIND, &format!("servers[{index}]"), text, SCHEMES, environment)?);
-    }
-    let tls_required = servers.iter().any(|server| server.tls);
-    if servers.iter().any(|server| server.tls != tls_required) {
-        return Err(crate::settings::refused(KIND, "servers", "must all begin with tls:// or none"));
-    }
-    if let Some(field) = settings.tls_fields().next().filter(|_| !tls_required) {
-        return Err(crate::settings::refused(KIND, field, "needs servers that begin with tls://"));
-    }
+    let servers = Servers::parse(KIND, &settings.servers, SCHEMES, settings.tls_fields(), environment)?;
     let connect_timeout = Duration::from_millis(settings.connect_timeout_ms);
     let target = settings.servers.join(", ");
     let tls = settings.tls.client_tls(KIND, Protocols::None, &target, environment)?;
-    let mut connectors = Vec::with_capacity(servers.len());
-    for (index, server) in servers.iter().enumerate() {
-        // Even where the scheme does not ask for it, a server may, and is then checked as well.
-        let endpoint = server.endpoint(true);
-        let endpoint =
-            endpoint.map_err(|why| crate::settings::refused(KIND, format!("servers[{index}]"), why))?;
-        let resolver = Arc::clone(&environment.resolver);
-        let policy = environment.addresses.clone();
-        connectors.push(Connector::new(endpoint, policy, resolver, Some(tls.clone()), connect_timeout));
-    }
     Ok(Dialler {
-        servers: connectors,
+        // Even where the scheme does not ask for it, a server may, and is then checked as well.
+        servers: servers.connectors(Some(&tls), connect_timeout, environment)?,
         tls,
-        tls_required,
+        tls_required: servers.tls,
         tls_first: settings.tls_first,
         login: Login::of(settings, environment)?,
         connect_timeout,

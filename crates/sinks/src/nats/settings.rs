@@ -70,16 +70,16 @@ pub struct Settings {
     pub tls_first: bool,
 
     /// How long a batch may take, from name look-up to the last acknowledgement: 1 to 120,000 ms. Default 15,000.
-    #[serde(default = "default_timeout_ms")]
+    #[serde(default = "settings::defaults::timeout_ms")]
     pub timeout_ms: u64,
     /// How long look-up, connection, TLS and login may take of that: 1 to 120,000 ms. Default 5,000.
-    #[serde(default = "default_connect_timeout_ms")]
+    #[serde(default = "settings::defaults::connect_timeout_ms")]
     pub connect_timeout_ms: u64,
     /// The most events of one batch: 1 to 10,000. Default 1,000.
-    #[serde(default = "default_batch_events")]
+    #[serde(default = "settings::defaults::batch_events")]
     pub batch_events: usize,
     /// The most bytes of stored events in one batch: 1,024 to 67,108,864. Default 4,194,304.
-    #[serde(default = "default_batch_bytes")]
+    #[serde(default = "settings::defaults::batch_bytes")]
     pub batch_bytes: usize,
     /// The most events that wait for their acknowledgement at once, over all batches: `batch_events` to 65,536. Default
     /// 4,096.
@@ -163,22 +163,6 @@ fn default_message_id() -> String {
 
 fn default_inbox_prefix() -> String {
     "_INBOX".to_owned()
-}
-
-fn default_timeout_ms() -> u64 {
-    15_000
-}
-
-fn default_connect_timeout_ms() -> u64 {
-    5_000
-}
-
-fn default_batch_events() -> usize {
-    1000
-}
-
-fn default_batch_bytes() -> usize {
-    4 * 1024 * 1024
 }
 
 fn default_max_in_flight() -> usize {

@@ -53,7 +53,7 @@ pub struct Settings {
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
     /// How long name look-up, connection and TLS handshake may take of that: 1 to 600,000 ms. Default 5,000.
-    #[serde(default = "default_connect_timeout_ms")]
+    #[serde(default = "settings::defaults::connect_timeout_ms")]
     pub connect_timeout_ms: u64,
     /// Whom to believe and who we are, over TLS.
     #[serde(default)]
@@ -201,10 +201,6 @@ fn default_batch_wait_ms() -> u64 {
 
 fn default_timeout_ms() -> u64 {
     20_000
-}
-
-fn default_connect_timeout_ms() -> u64 {
-    5_000
 }
 
 #[cfg(test)]

@@ -52,19 +52,19 @@ pub struct Settings {
     #[serde(default)]
     pub exactly_once: bool,
     /// The most events of one statement: 1 to 10,000. Default 1,000.
-    #[serde(default = "default_batch_events")]
+    #[serde(default = "settings::defaults::batch_events")]
     pub batch_events: usize,
     /// The most bytes of stored events of one statement: 1 to 67,108,864. Default 4,194,304.
-    #[serde(default = "default_batch_bytes")]
+    #[serde(default = "settings::defaults::batch_bytes")]
     pub batch_bytes: usize,
     /// The most connections at once: 1 to 64. Default 4; `exactly_once` has one.
     #[serde(default = "default_max_connections")]
     pub max_connections: usize,
     /// How long a call may take, the connection included: 1 to 120,000 ms. Default 15,000.
-    #[serde(default = "default_timeout_ms")]
+    #[serde(default = "settings::defaults::timeout_ms")]
     pub timeout_ms: u64,
     /// How long name look-up, connection, TLS handshake and login may take of that: 1 to 120,000 ms. Default 5,000.
-    #[serde(default = "default_connect_timeout_ms")]
+    #[serde(default = "settings::defaults::connect_timeout_ms")]
     pub connect_timeout_ms: u64,
 }
 
@@ -109,24 +109,8 @@ fn default_port() -> u16 {
     5432
 }
 
-fn default_batch_events() -> usize {
-    1000
-}
-
-fn default_batch_bytes() -> usize {
-    4 * 1024 * 1024
-}
-
 fn default_max_connections() -> usize {
     4
-}
-
-fn default_timeout_ms() -> u64 {
-    15_000
-}
-
-fn default_connect_timeout_ms() -> u64 {
-    5_000
 }
 
 #[cfg(test)]

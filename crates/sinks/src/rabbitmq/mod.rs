@@ -46,7 +46,7 @@ use self::connection::{Connection, Dialler};
 use self::message::{Message, MessageTemplate};
 use self::publish::Publisher;
 use crate::connect_failure::ConnectFailure;
-use crate::egress::{Connector, Protocols, Scheme, Server};
+use crate::egress::{Protocols, Scheme, Servers};
 use crate::shared_connection::SharedConnection;
 use crate::{
     Attempt, BatchLimit, BoxFuture, CheckError, Delivery, Environment, Outcome, Owner, Sink, SinkError,
@@ -150,34 +150,15 @@ fn by_exchange(messages: &[Option<Message>]) -> impl Iterator<Item = Vec<usize>>
 }
 
 fn dialler(settings: &Settings, owner: &Owner, environment: &Environment) -> Result<Dialler, SinkError> {
-    let refused = |field: &str, why: &str| crate::settings::refused(KIND, field, why);
-    let mut servers = Vec::with_capacity(settings.servers.len());
-    for (index, text) in settings.servers.iter().enumerate() {
-        servers.push(Server::parse(KIND, &format!("servers[{index}]"), text, SCHEMES, environment)?);
-    }
-    let uses_tls = servers.iter().any(|server| server.tls);
-    if servers.iter().any(|server| server.tls != uses_tls) {
-        return Err(refused("servers", "must all begin with amqps:// or none"));
-    }
-    let tls = if uses_tls {
-        let target = settings.servers.join(", ");
-        Some(settings.tls.client_tls(KIND, Protocols::None, &target, environment)?)
-    } else {
-        if let Some(field) = settings.tls.fields().next() {
-            return Err(refused(field, "needs servers that begin with amqps://"));
-        }
-        None
+    let servers = Servers::parse(KIND, &settings.servers, SCHEMES, settings.tls.fields(), environment)?;
+    let target = settings.servers.join(", ");
+    let tls = match servers.tls {
+        true => Some(settings.tls.client_tls(KIND, Protocols::None, &target, environment)?),
+        false => None,
     };
     let connect_timeout = Duration::from_millis(settings.connect_timeout_ms);
-    let mut connectors = Vec::with_capacity(servers.len());
-    for (index, server) in servers.iter().enumerate() {
-        let endpoint = server.endpoint(uses_tls).map_err(|why| refused(&format!("servers[{index}]"), why))?;
-        let resolver = Arc::clone(&environment.resolver);
-        let policy = environment.addresses.clone();
-        connectors.push(Connector::new(endpoint, policy, resolver, tls.clone(), connect_timeout));
-    }
     Ok(Dialler {
-        servers: connectors,
+        servers: servers.connectors(tls.as_ref(), connect_timeout, environment)?,
         vhost: settings.vhost.clone(),
         user: settings.user.clone(),
         password: settings.read_password(environment)?,

@@ -55,16 +55,16 @@ pub struct Settings {
     #[serde(default = "default_heartbeat_seconds")]
     pub heartbeat_seconds: u16,
     /// How long a batch may take, from name look-up to the last confirm: 1 to 120,000 ms. Default 15,000.
-    #[serde(default = "default_timeout_ms")]
+    #[serde(default = "settings::defaults::timeout_ms")]
     pub timeout_ms: u64,
     /// How long look-up, connection, TLS and login may take of that: 1 to 120,000 ms. Default 5,000.
-    #[serde(default = "default_connect_timeout_ms")]
+    #[serde(default = "settings::defaults::connect_timeout_ms")]
     pub connect_timeout_ms: u64,
     /// The most events of one batch: 1 to 10,000. Default 500.
     #[serde(default = "default_batch_events")]
     pub batch_events: usize,
     /// The most bytes of stored events in one batch: 1,024 to 67,108,864. Default 4,194,304.
-    #[serde(default = "default_batch_bytes")]
+    #[serde(default = "settings::defaults::batch_bytes")]
     pub batch_bytes: usize,
     /// The most batches at once, each on a channel of its own: 1 to 256. Others wait. Default 16.
     #[serde(default = "default_max_channels")]
@@ -150,20 +150,8 @@ fn default_heartbeat_seconds() -> u16 {
     20
 }
 
-fn default_timeout_ms() -> u64 {
-    15_000
-}
-
-fn default_connect_timeout_ms() -> u64 {
-    5_000
-}
-
 fn default_batch_events() -> usize {
     500
-}
-
-fn default_batch_bytes() -> usize {
-    4 * 1024 * 1024
 }
 
 fn default_max_channels() -> u16 {

@@ -63,16 +63,16 @@ pub struct Settings {
     pub tls: TlsFiles,
 
     /// How long a batch may take, from name look-up to the last answer: 1 to 120,000 ms. Default 15,000.
-    #[serde(default = "default_timeout_ms")]
+    #[serde(default = "settings::defaults::timeout_ms")]
     pub timeout_ms: u64,
     /// How long finding a server, connection, TLS and login may take of that: 1 to 120,000 ms. Default 5,000.
-    #[serde(default = "default_connect_timeout_ms")]
+    #[serde(default = "settings::defaults::connect_timeout_ms")]
     pub connect_timeout_ms: u64,
     /// The most events of one batch: 1 to 10,000. Default 1,000.
-    #[serde(default = "default_batch_events")]
+    #[serde(default = "settings::defaults::batch_events")]
     pub batch_events: usize,
     /// The most bytes of stored events in one batch: 1,024 to 67,108,864. Default 4,194,304.
-    #[serde(default = "default_batch_bytes")]
+    #[serde(default = "settings::defaults::batch_bytes")]
     pub batch_bytes: usize,
 }
 
@@ -161,22 +161,6 @@ impl Settings {
     fn preset(&self, value: &'static str) -> Option<&'static str> {
         (self.layout == Layout::Eventrail).then_some(value)
     }
-}
-
-fn default_timeout_ms() -> u64 {
-    15_000
-}
-
-fn default_connect_timeout_ms() -> u64 {
-    5_000
-}
-
-fn default_batch_events() -> usize {
-    1000
-}
-
-fn default_batch_bytes() -> usize {
-    4 * 1024 * 1024
 }
 
 #[cfg(test)]

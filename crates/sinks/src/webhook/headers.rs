@@ -5,52 +5,19 @@ use std::collections::BTreeMap;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::settings::KIND;
-use crate::http_client::USER_AGENT;
+use crate::http_client::{USER_AGENT, custom_headers, custom_value};
 use crate::{Secret, SinkError, settings};
-
-const MAX_HEADERS: usize = 32;
-const MAX_HEADER_BYTES: usize = 16 * 1024;
-
-/// Headers that say how the message is framed, routed, signed or typed: these are ours.
-const RESERVED: [HeaderName; 11] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::CONTENT_ENCODING,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::TE,
-    header::TRAILER,
-    header::UPGRADE,
-    header::EXPECT,
-    header::ACCEPT_ENCODING,
-];
-const RESERVED_PREFIXES: [&str; 3] = ["webhook-", "proxy-", "keep-alive"];
 
 /// Takes the headers of the settings, and puts a `user-agent` in where they have none.
 pub(super) fn custom(headers: &BTreeMap<String, Secret>) -> Result<HeaderMap, SinkError> {
-    let refused = |name: &str, why: &str| settings::refused(KIND, format!("headers.{name}"), why);
-    settings::within(KIND, "headers", &headers.len(), 0..=MAX_HEADERS)?;
-    let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.expose().len()).sum();
-    if bytes > MAX_HEADER_BYTES {
-        let why = format!("{bytes} bytes together, more than {MAX_HEADER_BYTES}");
-        return Err(settings::refused(KIND, "headers", why));
-    }
+    // How a message is typed and signed is ours too.
+    let is_reserved =
+        |name: &HeaderName| *name == header::CONTENT_TYPE || name.as_str().starts_with("webhook-");
     let mut taken = HeaderMap::with_capacity(headers.len() + 1);
-    for (text, value) in headers {
-        let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| refused(text, "not a header name"))?;
-        if RESERVED.contains(&name)
-            || RESERVED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
-        {
-            return Err(refused(text, "this header cannot be set"));
-        }
-        let mut value = HeaderValue::from_str(value.expose())
-            .map_err(|_| refused(text, "the value holds characters that a header cannot"))?;
-        // Kept out of `Debug` and out of HTTP/2's compression state.
-        value.set_sensitive(true);
-        if taken.insert(name, value).is_some() {
-            return Err(refused(text, "given twice"));
-        }
+    for (name, text) in custom_headers(KIND, headers, is_reserved)? {
+        let value =
+            custom_value(text).map_err(|why| settings::refused(KIND, format!("headers.{name}"), why))?;
+        taken.insert(name, value);
     }
     taken.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
     Ok(taken)
@@ -108,6 +75,6 @@ mod tests {
         ] {
             assert!(!take(headers).unwrap_err().contains("canary"));
         }
-        assert!(take(&[("x-a", &"a".repeat(MAX_HEADER_BYTES))]).unwrap_err().contains("bytes together"));
+        assert!(take(&[("x-a", &"a".repeat(20_000))]).unwrap_err().contains("bytes together"));
     }
 }

@@ -33,10 +33,10 @@ pub struct Settings {
     pub body: BodyFormat,
     /// How long an attempt may take from name look-up to the end of the response: 1 to 120,000 ms. Default
     /// 15,000.
-    #[serde(default = "default_timeout_ms")]
+    #[serde(default = "settings::defaults::timeout_ms")]
     pub timeout_ms: u64,
     /// How long look-up, connection and TLS handshake may take of that: 1 to 120,000 ms. Default 5,000.
-    #[serde(default = "default_connect_timeout_ms")]
+    #[serde(default = "settings::defaults::connect_timeout_ms")]
     pub connect_timeout_ms: u64,
     /// How much of a response's body is kept with the attempt: up to 65,536 bytes. Default 4,096.
     #[serde(default = "default_response_body_bytes")]
@@ -131,14 +131,6 @@ impl Settings {
         ];
         fields.into_iter().filter(|(_, given)| *given).map(|(field, _)| field)
     }
-}
-
-fn default_timeout_ms() -> u64 {
-    15_000
-}
-
-fn default_connect_timeout_ms() -> u64 {
-    5_000
 }
 
 fn default_response_body_bytes() -> usize {

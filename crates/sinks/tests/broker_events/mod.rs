@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each sink's tests use a part")]
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -107,4 +109,18 @@ pub(crate) fn rejected(outcome: &Outcome) -> &str {
         Outcome::Reject { why } => why,
         other => panic!("not a rejection: {other:?}"),
     }
+}
+
+/// Lets a future run until it has waited this often; none when it was dropped then.
+pub(crate) async fn dropped_after<T>(waits: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = waits;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
 }

@@ -1,8 +1,5 @@
 //! Every way to log in, and nothing of it in the log.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use eventrelay_sinks::CheckError;
@@ -11,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::broker_events::{batch, deliver_all, within_patience};
 use crate::components::Component;
+use crate::log_lines::LogLines;
 use crate::raw_client::RawClient;
 use crate::server;
 
@@ -94,29 +92,9 @@ fn word(signer: &KeyPair, about: &KeyPair, what: &Value) -> String {
     format!("{signed}.{signature}")
 }
 
-/// All log lines of the process.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn neither_secrets_nor_events_are_logged() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let log = LogLines::capture();
     let Some(server) = server::start_with("authorization { user: relay, password: canary }") else { return };
     let mut raw = RawClient::log_in(server.address(), &json!({"user": "relay", "pass": "canary"}));
     raw.create_stream("EVENTS", &["events.>"], &json!({}));
@@ -124,7 +102,7 @@ async fn neither_secrets_nor_events_are_logged() {
     deliver_all(&sink, &batch("order.created", 0..10)).await;
     sink.close().await;
     assert!(is_forbidden(&check(&server, json!({"user": "relay", "password": "another canary"})).await));
-    let logged = String::from_utf8_lossy(&lines.0.lock().unwrap()).into_owned();
+    let logged = log.text();
     assert!(logged.contains("connected"), "the log is looked at: {logged}");
     assert!(!logged.contains("canary") && !logged.contains("number"), "{logged}");
 }

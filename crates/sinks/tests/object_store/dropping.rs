@@ -1,27 +1,9 @@
 //! A delivery that is dropped on the way, at each place where it can be.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::Poll;
-
 use serde_json::json;
 
-use crate::broker_events::{batch, deliver_all};
+use crate::broker_events::{batch, deliver_all, dropped_after};
 use crate::stores::Store;
-
-/// Lets a future run until it has waited this often; none when it was dropped then.
-pub(crate) async fn dropped_after<T>(waits: usize, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = waits;
-    std::future::poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
-}
 
 #[tokio::test]
 async fn a_delivery_may_be_dropped_at_any_await() {

@@ -22,3 +22,5 @@ mod broker_events;
 mod components;
 #[path = "../http_receiver/mod.rs"]
 mod http_receiver;
+#[path = "../log_lines/mod.rs"]
+mod log_lines;

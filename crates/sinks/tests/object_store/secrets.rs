@@ -1,39 +1,18 @@
 //! No secret in anything that is shown or logged, whatever goes wrong.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 
 use eventrelay_sinks::object_store::{ObjectStoreSink, Settings};
 use serde_json::json;
 
 use crate::broker_events::{batch, deliver, deliver_all, loopback, owner};
 use crate::http_receiver::{Receiver, Reply};
+use crate::log_lines::LogLines;
 use crate::stores::{Store, merged, s3_settings, sink_in};
-
-/// What is logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 #[tokio::test]
 async fn neither_secrets_nor_events_are_logged_or_shown() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let log = LogLines::capture();
     let Some(store) = Store::s3() else { return };
     let mut shown = String::new();
 
@@ -62,7 +41,7 @@ async fn neither_secrets_nor_events_are_logged_or_shown() {
         write!(shown, "{settings:?}{sink:?}").unwrap();
     }
     assert!(shown.contains("ObjectStoreSink(s3 events)") && shown.contains("redacted"), "{shown}");
-    let logged = String::from_utf8_lossy(&lines.0.lock().unwrap()).into_owned();
+    let logged = log.text();
     for secret in ["canary", "testtest", "AWS4-HMAC", "number"] {
         assert!(!shown.contains(secret), "{secret}: {shown}");
         assert!(!logged.contains(secret), "{secret}: {logged}");

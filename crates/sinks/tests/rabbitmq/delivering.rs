@@ -1,17 +1,16 @@
 //! What arrives.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
 use eventrelay_event::{Data, Event};
 use eventrelay_sinks::Outcome;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::broker;
-use crate::broker_events::{batch, deliver, deliver_all, delivery, event, ids, until, within_patience};
+use crate::broker_events::{
+    batch, deliver, deliver_all, delivery, dropped_after, event, ids, until, within_patience,
+};
 use crate::components::Component;
+use crate::log_lines::LogLines;
 use crate::management::Management;
 
 pub(crate) async fn a_batch_arrives_in_its_order_with_all_that_the_events_have(
@@ -96,11 +95,10 @@ pub(crate) async fn a_delivery_that_is_dropped_halfway_can_be_repeated(
     let sink = broker::sink(broker, &json!({"exchange": "dropped"}));
     let batch = batch("order.created", 0..500);
     deliver_all(&sink, &batch[..1]).await;
-    for micros in [1, 100, 1000, 5000] {
-        tokio::select! {
-            _ = deliver(&sink, &batch) => {}
-            () = tokio::time::sleep(Duration::from_micros(micros)) => {}
-        }
+    // Further and further, until it comes to its end.
+    let mut waits = 1;
+    while dropped_after(waits, sink.deliver(&batch)).await.is_none() {
+        waits += 1 + waits / 4;
     }
     deliver_all(&sink, &batch).await;
     let mut stored = management.ids("dropped");
@@ -111,30 +109,9 @@ pub(crate) async fn a_delivery_that_is_dropped_halfway_can_be_repeated(
     until(async || threads_of_lapin() == 0).await;
 }
 
-/// All log lines of the process.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// lapin logs what comes back, with all of its data; it must not get to.
 pub(crate) async fn neither_secrets_nor_events_are_logged(broker: &Component, management: Management) {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let log = LogLines::capture();
     management.exchange_and_queue("logged", "logged", "routed");
     management.user("canary", "canary-password", ".*");
     let login = json!({"exchange": "logged", "user": "canary", "password": "canary-password"});
@@ -147,7 +124,7 @@ pub(crate) async fn neither_secrets_nor_events_are_logged(broker: &Component, ma
     let outcomes = deliver(&sink, &[delivery(0, &secret("routed")), delivery(1, &secret("lost"))]).await;
     assert!(matches!(outcomes[..], [Outcome::Delivered, Outcome::Reject { .. }]), "{outcomes:?}");
     sink.close().await;
-    let logged = String::from_utf8_lossy(&lines.0.lock().unwrap()).into_owned();
+    let logged = log.text();
     assert!(logged.contains("lapin"), "the log is looked at: {logged}");
     // Bytes are shown as numbers.
     let as_numbers = format!("{:?}", b"canary-data");

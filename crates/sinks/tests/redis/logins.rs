@@ -1,12 +1,10 @@
 //! Users, passwords and rights, and nothing of them in the log.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use eventrelay_sinks::CheckError;
 use serde_json::json;
 
 use crate::broker_events::{batch, deliver, deliver_all, retried, within_patience};
+use crate::log_lines::LogLines;
 use crate::raw_client::Reply;
 use crate::server;
 
@@ -61,29 +59,9 @@ async fn a_right_that_is_revoked_is_waited_for_until_it_is_given_back() {
     assert_eq!(raw.run(&["XLEN", "events"]), Reply::Number(6));
 }
 
-/// All log lines of the process.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn neither_secrets_nor_events_are_logged() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let log = LogLines::capture();
     let Some((server, mut raw)) = server::start() else { return };
     raw.run(&["ACL", "SETUSER", "relay", "on", ">canary", "~*", "+@all"]);
     raw.run(&["CONFIG", "SET", "appendfsync", "everysec"]);
@@ -95,7 +73,7 @@ async fn neither_secrets_nor_events_are_logged() {
     let wrong = server::sink(&server, &json!({"user": "relay", "password": "another canary"}));
     let refused = within_patience(wrong.check()).await.unwrap_err().to_string();
     assert!(!refused.contains("canary"), "{refused}");
-    let logged = String::from_utf8_lossy(&lines.0.lock().unwrap()).into_owned();
+    let logged = log.text();
     assert!(logged.contains("appendfsync"), "the log is looked at: {logged}");
     assert!(!logged.contains("canary") && !logged.contains("number"), "{logged}");
 }

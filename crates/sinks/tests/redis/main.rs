@@ -19,3 +19,5 @@ mod tls;
 mod broker_events;
 #[path = "../components/mod.rs"]
 mod components;
+#[path = "../log_lines/mod.rs"]
+mod log_lines;
