@@ -272,10 +272,7 @@ impl<'a> Reader<'a> {
         let idle = Duration::from_millis(self.shared.options.stream_idle_timeout_ms);
         let mut idle_deadline = Instant::now() + idle;
         loop {
-            // A stream must not outlive its key.
-            if self.access.can_end() && !self.access.is_valid(now_micros()) {
-                return Err(Stop::Refused(Refusal::new("unauthenticated", "the API key is good no longer")));
-            }
+            self.check_key()?;
             let deadline = self.deadline.unwrap_or(idle_deadline);
             let wake = if self.access.can_end() { deadline.min(Instant::now() + RECHECK) } else { deadline };
             tokio::select! {
@@ -286,6 +283,8 @@ impl<'a> Reader<'a> {
                     Some(Err(error)) => return Err(self.broken(&error)),
                     // Trailers say nothing to us.
                     Some(Ok(frame)) => if let Ok(bytes) = frame.into_data() {
+                        // The key may have ended while nothing came.
+                        self.check_key()?;
                         self.shared.metrics.count_body_bytes(bytes.len());
                         return Ok(Some(bytes));
                     },
@@ -304,6 +303,14 @@ impl<'a> Reader<'a> {
             }
             idle_deadline = Instant::now() + idle;
         }
+    }
+
+    /// A stream must not outlive its key.
+    fn check_key(&self) -> Result<(), Stop> {
+        if self.access.can_end() && !self.access.is_valid(now_micros()) {
+            return Err(Stop::Refused(Refusal::new("unauthenticated", "the API key is good no longer")));
+        }
+        Ok(())
     }
 
     fn broken(&self, error: &hyper::Error) -> Stop {
