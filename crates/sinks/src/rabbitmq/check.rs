@@ -22,6 +22,9 @@ use crate::error::chain;
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
 
+/// How often a publish is tried that was refused in a way which does not say why.
+const TRIES: usize = 5;
+
 /// Checks a target by what is the same for all events.
 pub(super) async fn check(
     connection: &Connection,
@@ -74,10 +77,14 @@ async fn check_rights(
     exchange: &str,
     routing_key: Option<&str>,
 ) -> Result<(), CheckError> {
-    let channel = plain_channel(connection).await?;
-    channel.tx_select().await.map_err(|error| refused(&error))?;
-    let published =
-        publish_and_roll_back(&channel, short(exchange)?, short(routing_key.unwrap_or_default())?).await;
+    let (exchange, key) = (short(exchange)?, short(routing_key.unwrap_or_default())?);
+    let mut published = publish_and_roll_back(connection, &exchange, &key).await?;
+    for _ in 1..TRIES {
+        if !published.as_ref().is_err_and(|error| is_closed_channel(error)) {
+            break;
+        }
+        published = publish_and_roll_back(connection, &exchange, &key).await?;
+    }
     published
         .map_err(|error| match code(&error) {
             Some(ACCESS_REFUSED) => CheckError::Forbidden(words(&error)),
@@ -90,14 +97,27 @@ async fn check_rights(
         })
 }
 
+/// The inner result is the broker's word.
 async fn publish_and_roll_back(
-    channel: &Channel,
-    exchange: ShortString,
-    routing_key: ShortString,
-) -> lapin::Result<()> {
-    let options = BasicPublishOptions::default();
-    channel.basic_publish(exchange, routing_key, options, b"", BasicProperties::default()).await?.await?;
-    channel.tx_rollback().await
+    connection: &Connection,
+    exchange: &ShortString,
+    routing_key: &ShortString,
+) -> Result<lapin::Result<()>, CheckError> {
+    let channel = plain_channel(connection).await?;
+    channel.tx_select().await.map_err(|error| refused(&error))?;
+    let publish = async {
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let published =
+            channel.basic_publish(exchange.clone(), routing_key.clone(), options, b"", properties).await?;
+        published.await?;
+        channel.tx_rollback().await
+    };
+    Ok(publish.await)
+}
+
+/// The broker refused the publish before the rollback was sent, which then says that there is no channel, and not why.
+fn is_closed_channel(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidChannelState(..))
 }
 
 async fn plain_channel(connection: &Connection) -> Result<Channel, CheckError> {
