@@ -41,6 +41,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -205,6 +206,10 @@ impl KafkaSink {
             }
         }
         let reports = call.reports(deadline).await;
+        let is_late = |report: &Option<_>| matches!(report, None | Some(Err(Code::MessageTimedOut)));
+        if reports.iter().any(is_late) && self.producers.are_forgotten() {
+            used.iter().for_each(|producer| producer.give_up());
+        }
         drop(used);
         let was_alone = sharing == Sharing::Alone;
         let circumstances = || self.producers.circumstances();

@@ -10,7 +10,7 @@
 //! | there is no such topic | as `unknown_topic` says: retry or reject |
 //! | no right to write to the topic, or to produce idempotently | retry: rights can be given |
 //! | no confirmation in time: brokers down, no leader, too few replicas in sync, throttled | retry |
-//! | the producer failed for good, or was closed, before a confirmation | retry; what was sent may be there already |
+//! | the producer failed for good, or was closed, before a confirmation; brokers do not know it any more | retry by another producer; what was sent may be there already |
 //! | anything else | retry; the retry schedule ends it |
 
 use std::time::Duration;
@@ -121,11 +121,16 @@ impl Judge {
 }
 
 /// What a broker's answer to a Produce request was, in words.
-pub(super) fn refusal(code: i16) -> String {
-    match RDKafkaRespErr::try_from(i32::from(code)) {
-        Ok(known) => format!("the brokers answer: {}", Code::from(known)),
-        Err(_) => format!("the brokers answer with error {code}"),
+pub(super) fn refusal(answer: i16) -> String {
+    match code(answer) {
+        Some(known) => format!("the brokers answer: {known}"),
+        None => format!("the brokers answer with error {answer}"),
     }
+}
+
+/// The error that a broker's answer names, if it is a known one.
+pub(super) fn code(answer: i16) -> Option<Code> {
+    RDKafkaRespErr::try_from(i32::from(answer)).ok().map(Code::from)
 }
 
 fn retry(why: String) -> Verdict {

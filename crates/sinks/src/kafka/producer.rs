@@ -6,7 +6,8 @@
 //! messages of a partition are never reordered: an attempt that its caller has given up is in front of the next attempt, or
 //! gone.
 //!
-//! What it cannot make sure of any more ends a producer for good (a *fatal* error). Its messages all fail then, and the next
+//! What it cannot make sure of any more ends a producer for good (a *fatal* error), and so does a broker that does not know it any
+//! more, as one that came back without its data: librdkafka would try that for ever. Its messages all fail then, and the next
 //! call makes another, which brokers take for another client.
 
 use std::collections::HashSet;
@@ -84,8 +85,8 @@ impl Producer {
             && let Err((error, record)) = native.send(record)
         {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument);
-            if code == RDKafkaErrorCode::Fatal {
-                self.is_dead.store(true, Ordering::Relaxed);
+            if ends_producer(code) {
+                self.give_up();
             }
             record.delivery_opaque.hand_in(Err(code));
         }
@@ -96,6 +97,11 @@ impl Producer {
         self.is_dead.load(Ordering::Relaxed)
     }
 
+    /// Uses it no more: the next call makes another.
+    pub(super) fn give_up(&self) {
+        self.is_dead.store(true, Ordering::Relaxed);
+    }
+
     /// Notes a topic that an event names. With one too many the producer is to be replaced.
     pub(super) fn note_topic(&self, topic: &str) {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +109,7 @@ impl Producer {
             return;
         }
         if topics.len() >= MAX_TOPICS {
-            self.is_dead.store(true, Ordering::Relaxed);
+            self.give_up();
         }
         topics.insert(topic.into());
     }
@@ -123,6 +129,20 @@ impl Drop for Producer {
             Err(_no_runtime) => drop(native),
         }
     }
+}
+
+/// Whether brokers take nothing more from a producer that has this error: it failed for good, or they do not know it any more,
+/// or another one in its place.
+pub(super) fn ends_producer(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Fatal
+            | RDKafkaErrorCode::UnknownProducerId
+            | RDKafkaErrorCode::InvalidProducerIdMapping
+            | RDKafkaErrorCode::InvalidProducerEpoch
+            | RDKafkaErrorCode::OutOfOrderSequenceNumber
+            | RDKafkaErrorCode::ProducerFenced
+    )
 }
 
 fn configure(settings: &Settings, sharing: Sharing, gate: &Gate, give_up_after: Duration) -> ClientConfig {
@@ -200,7 +220,7 @@ impl ProducerContext for Context {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
         };
-        if report == Err(RDKafkaErrorCode::Fatal) {
+        if report.is_err_and(ends_producer) {
             self.is_dead.store(true, Ordering::Relaxed);
         }
         ticket.hand_in(report);

@@ -9,7 +9,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::broker::{BrokerAddress, Dialler};
 use super::gate::Gate;
-use super::producer::{Producer, Sharing};
+use super::producer::{Producer, Sharing, ends_producer};
 use super::settings::Settings;
 
 /// The producers of one sink.
@@ -81,6 +81,12 @@ impl Producers {
     pub(super) fn circumstances(&self) -> Option<String> {
         let gate = self.gate.get()?;
         gate.trouble().or_else(|| gate.latest_refusal().map(super::outcome::refusal))
+    }
+
+    /// Whether the brokers' latest answer was that they do not know the producer.
+    pub(super) fn are_forgotten(&self) -> bool {
+        let refusal = self.gate.get().and_then(|gate| gate.latest_refusal());
+        refusal.and_then(super::outcome::code).is_some_and(ends_producer)
     }
 
     /// Ends the producers and all connections. What was not confirmed is given up.

@@ -46,14 +46,9 @@ impl Client {
         self.run(&["create", topic, &partitions.to_string()]);
     }
 
-    /// Makes a user for SCRAM.
-    pub(crate) fn create_user(&self, mechanism: &str, user: &str, password: &str) {
-        self.run(&["user", mechanism, user, password]);
-    }
-
-    /// All that a topic holds, partition by partition in their order.
-    pub(crate) fn consume(&self, topic: &str) -> Vec<Found> {
-        let lines = self.run(&["consume", topic]);
+    /// All that a topic holds, which is that much at least, partition by partition in their order.
+    pub(crate) fn consume(&self, topic: &str, count: usize) -> Vec<Found> {
+        let lines = self.run(&["consume", topic, &count.to_string()]);
         let mut found: Vec<Found> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         found.sort_by_key(|message| message.partition);
         found

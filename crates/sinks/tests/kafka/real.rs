@@ -37,7 +37,7 @@ async fn events_arrive_as_cloudevents_for_anyone() {
     binary.close().await;
     structured.close().await;
 
-    let found = client(&kafka).consume("orders");
+    let found = client(&kafka).consume("orders", 3);
     let with_key: Vec<_> = found.iter().filter(|it| it.key.as_deref() == Some("customer 1 ü")).collect();
     let [first, second] = with_key[..] else { panic!("{found:?}") };
     assert_eq!(first.partition, second.partition, "a key has one partition");
@@ -74,7 +74,7 @@ async fn every_compression_is_understood_and_each_key_has_the_partition_that_jav
             sink(&kafka.address().to_string(), &json!({"topic": compression, "compression": compression}));
         assert_eq!(delivered(&deliver(&sink, &batch(0..300)).await), 300);
         sink.close().await;
-        let found = client(&kafka).consume(compression);
+        let found = client(&kafka).consume(compression, 300);
         let mut numbers: Vec<_> = found.iter().map(crate::foreign::Found::number).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..300).collect::<Vec<_>>(), "{compression}");
@@ -100,7 +100,7 @@ async fn a_broker_that_comes_late_dies_in_the_middle_and_restarts_empty_is_deliv
     assert_eq!(retry(&deliver(&sink, &batch(0..10)).await[0]), "there is no topic `orders`");
     client(&kafka).create_topic("orders", 3);
     deliver_all(&sink, &batch(0..10)).await;
-    assert_eq!(client(&kafka).consume("orders").len(), 10);
+    assert_eq!(client(&kafka).consume("orders", 10).len(), 10);
 
     // It dies while one batch after the other is on its way: every event is confirmed, or to be tried again.
     let (first, first_is_there) = tokio::sync::oneshot::channel();
@@ -135,7 +135,7 @@ async fn a_broker_that_comes_late_dies_in_the_middle_and_restarts_empty_is_deliv
     kafka.resume();
     client(&kafka).create_topic("orders", 3);
     deliver_all(&sink, &left).await;
-    let found = client(&kafka).consume("orders");
+    let found = client(&kafka).consume("orders", left.len());
     for event in &left {
         let id = event.event.id().to_string();
         assert!(found.iter().any(|message| message.header("eventrelay_id") == Some(&*id)), "{id} is missing");
@@ -161,7 +161,7 @@ async fn a_broker_that_hangs_is_given_up_in_time_and_gets_its_events_in_order_wh
     deliver_all(&sink, &batch(10..20)).await;
     deliver_all(&sink, &batch(20..30)).await;
     sink.close().await;
-    let found = client(&kafka).consume("orders");
+    let found = client(&kafka).consume("orders", 30);
     for key in 0..10 {
         let key = format!("k{key}");
         let numbers: Vec<_> = found

@@ -11,7 +11,10 @@ fn ca_file(kafka: &Component) -> String {
     kafka.directory().join("ca.pem").display().to_string()
 }
 
-/// Comes in by PLAIN, which that broker takes from anyone.
+/// The password of the user `relay`.
+const PASSWORD: &str = "pencil, ü = 1";
+
+/// Comes in by PLAIN.
 fn client(kafka: &Component) -> Client {
     Client::to(&kafka.address().to_string())
         .with("security.protocol", "SASL_SSL")
@@ -36,17 +39,14 @@ async fn scram_and_plain_let_us_in_by_tls() {
     client(&kafka).create_topic("orders", 1);
     let mut sent = 0;
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        if mechanism != "PLAIN" {
-            client(&kafka).create_user(mechanism, "relay", "pencil, ü = 1");
-        }
-        let sink = sink(&brokers, &settings(&kafka, mechanism, "pencil, ü = 1"));
+        let sink = sink(&brokers, &settings(&kafka, mechanism, PASSWORD));
         assert_eq!(sink.check().await, Ok(()), "{mechanism}");
         deliver_all(&sink, &batch(sent..sent + 10)).await;
         sent += 10;
         sink.close().await;
     }
     let mut numbers: Vec<_> =
-        client(&kafka).consume("orders").iter().map(crate::foreign::Found::number).collect();
+        client(&kafka).consume("orders", 30).iter().map(crate::foreign::Found::number).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..30).collect::<Vec<_>>());
 }
@@ -55,7 +55,6 @@ async fn scram_and_plain_let_us_in_by_tls() {
 async fn a_wrong_password_is_told_and_not_shown() {
     let Some(kafka) = Component::start("kafka-tls") else { return };
     client(&kafka).create_topic("orders", 1);
-    client(&kafka).create_user("SCRAM-SHA-256", "relay", "pencil");
     let wrong = sink(&kafka.address().to_string(), &settings(&kafka, "SCRAM-SHA-256", "canary"));
     let error = wrong.check().await.unwrap_err();
     assert!(matches!(error, CheckError::Forbidden(_) | CheckError::Unreachable(_)), "{error}");
@@ -64,7 +63,7 @@ async fn a_wrong_password_is_told_and_not_shown() {
         assert!(said.contains("refuses the user or the password") && !said.contains("canary"), "{said}");
     }
     // The password is put right, and what waited arrives.
-    let right = sink(&kafka.address().to_string(), &settings(&kafka, "SCRAM-SHA-256", "pencil"));
+    let right = sink(&kafka.address().to_string(), &settings(&kafka, "SCRAM-SHA-256", PASSWORD));
     deliver_all(&right, &batch(0..1)).await;
     wrong.close().await;
     right.close().await;

@@ -67,10 +67,11 @@ pub(crate) async fn deliver(sink: &Arc<dyn Sink>, batch: &[Delivery]) -> Vec<Out
 pub(crate) async fn deliver_all(sink: &Arc<dyn Sink>, batch: &[Delivery]) -> usize {
     let began = std::time::Instant::now();
     let mut left = batch.to_vec();
-    let mut calls = 0;
+    let (mut calls, mut why) = (0, None);
     while !left.is_empty() {
-        assert!(began.elapsed() < PATIENCE, "not delivered: {} events", left.len());
+        assert!(began.elapsed() < PATIENCE, "not delivered: {} events: {why:?}", left.len());
         let outcomes = deliver(sink, &left).await;
+        why = outcomes.iter().find(|outcome| **outcome != Outcome::Delivered).cloned();
         calls += 1;
         let mut outcomes = outcomes.into_iter();
         left.retain(|_| match outcomes.next().unwrap() {
