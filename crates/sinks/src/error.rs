@@ -30,7 +30,7 @@ pub enum SinkError {
         kind: &'static str,
     },
     /// The kind is behind a feature of cargo that this build is without.
-    #[error("this build has no {kind} sink, which is not finished: it is built with `--features {kind}`")]
+    #[error("this build has no {kind} sink: it is built with the feature `{kind}` of cargo")]
     NotBuilt {
         /// The kind, and the feature's name.
         kind: &'static str,

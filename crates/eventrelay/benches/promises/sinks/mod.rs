@@ -3,6 +3,7 @@
 //!
 //! A component that is not installed is left out, with a word about it: `scripts/services install`.
 
+mod kafka;
 mod nats;
 mod postgres;
 mod redis;
@@ -49,6 +50,7 @@ pub(crate) fn backlogs(directory: &Path, table: &mut Table) {
     measure::<postgres::Postgres>(directory, table);
     measure::<redis::Redis>(directory, table);
     measure::<nats::Nats>(directory, table);
+    measure::<kafka::Kafka>(directory, table);
 }
 
 /// The data of each event: a JSON string of 256 bytes.
