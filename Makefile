@@ -52,6 +52,7 @@ bench: ## The figures of the README, as ratios measured in one run (several minu
 
 bench-parts: ## Single crates on their own: publisher, dispatcher, front door, single sinks
 	$(CARGO) bench --locked -p eventrelay-ingest --bench publish
+	$(CARGO) bench --locked -p eventrelay-expression --bench filters
 	$(CARGO) bench --locked -p eventrelay-delivery --bench dispatch
 	$(CARGO) bench --locked -p eventrelay-server --bench http
 	$(CARGO) bench --locked -p eventrelay-sinks --bench webhook
