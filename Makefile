@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 60
 # What the tests need. The broker for the unfinished Kafka sink takes ten minutes to compile, and is not among them.
 SERVICES := nats postgres rabbitmq redis redis-cluster redis-sentinel s3 s3-moto
 
-.PHONY: help run build services test test-kafka test-rust test-long fuzz test-doc test-reference bench bench-parts lint fmt
+.PHONY: help run build services test test-kafka test-parquet test-rust test-long fuzz test-doc test-reference bench bench-parts lint fmt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ fuzz: ## Every decoder with mutated inputs, FUZZ_SECONDS=60 for each target, two
 test-kafka: ## The unfinished Kafka sink, against a mock cluster and a real broker, which is compiled first; some of it fails
 	scripts/services install kafka kafka-tls
 	$(CARGO) nextest run --locked -p eventrelay-sinks --features kafka --test kafka --no-fail-fast
+
+# Not in CI: the library compiles for three quarters of a minute, and the sinks with it once more, for what rarely changes.
+test-parquet: ## Parquet files as objects, read again by DuckDB; the feature is off by default
+	scripts/services install s3 s3-moto duckdb
+	$(CARGO) nextest run --locked -p eventrelay-sinks --features parquet --lib --test object_store -E 'binary(object_store) or test(object_store)'
 
 test-doc: ## Examples in the documentation
 	$(CARGO) test --locked --workspace --doc --quiet

@@ -32,7 +32,7 @@
 //! The one way to a second copy that is left: the store has an unanswered request for several events that wait together,
 //! carries it out much later, and in between some of them were written under another name. That takes that the first of them
 //! is given up for good (its attempts are used up, or somebody moves the cursor), that a replay or redrive of others comes
-//! in between, or that the subscription is given another `path`, `format` or `compression`.
+//! in between, or that the subscription is given another `path`, `content` or `compression`.
 
 use std::sync::{Arc, PoisonError};
 
@@ -41,7 +41,7 @@ use eventrelay_event::StoredEvent;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::Mutex;
 
-use super::content::{Compression, Format};
+use super::content::Encoding;
 use super::failure::{FailureKind, StoreFailure};
 use super::name::Names;
 use super::store::{Created, Slot, Store};
@@ -67,16 +67,14 @@ pub(super) struct Group {
 pub(super) struct Writer {
     pub(super) store: Store,
     pub(super) names: Names,
-    pub(super) format: Format,
-    pub(super) compression: Compression,
+    pub(super) encoding: Encoding,
 }
 
 impl Writer {
     /// The object of these events. Compressing takes its time, so it has a thread for that.
     pub(super) async fn object(&self, events: Vec<StoredEvent>) -> Result<Bytes, StoreFailure> {
-        let (format, compression) = (self.format, self.compression);
-        let encoding =
-            tokio::task::spawn_blocking(move || super::content::encode(format, compression, &events));
+        let encoding = self.encoding;
+        let encoding = tokio::task::spawn_blocking(move || encoding.encode(&events));
         let failed = |why: String| StoreFailure::new(FailureKind::Other, why);
         encoding
             .await

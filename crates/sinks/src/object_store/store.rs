@@ -1,18 +1,16 @@
-//! What is done with a store: create an object, replace one, find the slots of a folder, read which events an object holds.
+//! What is done with a store: create an object, replace one, find the slots of a folder. Reading is in `reading.rs`.
 
 use std::collections::BTreeSet;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use tokio::time::timeout;
 
-use super::content::{Compression, OffsetReader};
 use super::failure::{FailureKind, StoreFailure};
-use super::guarded_http::PIECE_BYTES;
 use super::name::Names;
 use super::target::Target;
 
@@ -22,8 +20,6 @@ const PAGE_NAMES: usize = 1000;
 const FIRST_DISTANCE: u64 = 65_536;
 /// What is behind this many names is not looked for: 200 requests.
 const MAX_NAMES: usize = 200 * PAGE_NAMES;
-/// More than any object of ours has.
-const MAX_OBJECT_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// Whether an object was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +51,8 @@ pub(super) struct Slots {
 
 /// A store.
 pub(super) struct Store {
-    target: Target,
-    timeout: Duration,
+    pub(super) target: Target,
+    pub(super) timeout: Duration,
 }
 
 impl Store {
@@ -176,64 +172,6 @@ impl Store {
         Ok(None)
     }
 
-    /// Which events an object holds, in order.
-    pub(super) async fn offsets(&self, slot: &Slot) -> Result<Vec<u64>, StoreFailure> {
-        let name = slot.path.filename().unwrap_or_default().to_owned();
-        let failed =
-            |why: String| StoreFailure::new(FailureKind::Other, format!("{name} cannot be read: {why}"));
-        if slot.bytes > MAX_OBJECT_BYTES {
-            return Err(failed(format!("it has {} bytes", slot.bytes)));
-        }
-        let mut reader =
-            OffsetReader::new(Compression::of_name(&name)).map_err(|error| failed(error.to_string()))?;
-        let mut position = 0;
-        while position < slot.bytes {
-            let end = slot.bytes.min(position + PIECE_BYTES);
-            let piece = self.piece(&slot.path, position..end).await?;
-            if piece.len() as u64 != end - position {
-                return Err(failed("its size has changed".to_owned()));
-            }
-            position = end;
-            // Decompressing takes its time.
-            let reading = tokio::task::spawn_blocking(move || reader.read(&piece).map(|()| reader)).await;
-            reader = reading
-                .map_err(|stopped| failed(stopped.to_string()))?
-                .map_err(|error| failed(error.to_string()))?;
-        }
-        if slot.bytes == 0 {
-            return Ok(Vec::new());
-        }
-        let offsets = reader.finish().map_err(|error| failed(error.to_string()))?;
-        self.make_durable(&slot.path).await?;
-        Ok(offsets)
-    }
-
-    async fn piece(&self, path: &Path, range: std::ops::Range<u64>) -> Result<Bytes, StoreFailure> {
-        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        let get = async { self.target.objects.get_opts(path, options).await?.bytes().await };
-        let piece = timeout(self.timeout, get).await.unwrap_or_else(|_| Err(self.timed_out()));
-        piece.map_err(|error| StoreFailure::of_error(&error))
-    }
-
-    /// A file that is there may have been left by a killed process: it is fsynced, and every folder up to ours.
-    async fn make_durable(&self, path: &Path) -> Result<(), StoreFailure> {
-        let Some(directory) = self.target.directory.clone() else { return Ok(()) };
-        let Some(inside) = path.prefix_match(&self.target.base) else { return Ok(()) };
-        let parts: PathBuf = inside.map(|part| part.as_ref().to_owned()).collect();
-        let syncing = tokio::task::spawn_blocking(move || {
-            let file = directory.join(&parts);
-            let until = directory.parent().unwrap_or(&directory);
-            file.ancestors()
-                .take_while(|path| path.starts_with(until))
-                .try_for_each(|path| std::fs::File::open(path)?.sync_all())
-        });
-        let failed = |why: String| StoreFailure::new(FailureKind::Other, format!("cannot fsync: {why}"));
-        syncing
-            .await
-            .map_err(|stopped| failed(stopped.to_string()))?
-            .map_err(|error| failed(error.to_string()))
-    }
-
     /// Asks for one name, to see whether we may.
     pub(super) async fn list_one(&self) -> Result<(), StoreFailure> {
         let mut names = self.target.objects.list(None);
@@ -265,7 +203,7 @@ impl Store {
         Ok(Path::parse(format!("{}/{folder}", self.target.base))?)
     }
 
-    fn timed_out(&self) -> object_store::Error {
+    pub(super) fn timed_out(&self) -> object_store::Error {
         let why = format!("the store did not answer within {} ms", self.timeout.as_millis());
         let source = Box::new(StoreFailure::new(FailureKind::Unreachable, why));
         object_store::Error::Generic { store: "store", source }

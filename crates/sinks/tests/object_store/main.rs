@@ -13,6 +13,8 @@ mod fake_store;
 mod faults;
 mod folders;
 mod guard;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod secrets;
 mod stores;
 
