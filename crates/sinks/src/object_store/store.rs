@@ -1,14 +1,21 @@
 //! What is done with a store: create an object, replace one, find the slots of a folder. Reading is in `reading.rs`.
+//!
+//! A write that was begun is carried through, in a task of its own, when the call that began it is dropped: a directory's
+//! cannot be stopped, and a request may be carried out by the store all the same. While it goes on it has the call's [`Turn`],
+//! so that no other call looks what is there before it has ended. A request ends with its timeout; `close` waits for all.
 
 use std::collections::BTreeSet;
 use std::path::Path as FilePath;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::failure::{FailureKind, StoreFailure};
 use super::name::Names;
@@ -20,6 +27,9 @@ const PAGE_NAMES: usize = 1000;
 const FIRST_DISTANCE: u64 = 65_536;
 /// What is behind this many names is not looked for: 200 requests.
 const MAX_NAMES: usize = 200 * PAGE_NAMES;
+
+/// A call's right to write: nobody else has it before the call and all of its writes have ended.
+pub(super) type Turn = Arc<OwnedMutexGuard<()>>;
 
 /// Whether an object was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +63,14 @@ pub(super) struct Slots {
 pub(super) struct Store {
     pub(super) target: Target,
     pub(super) timeout: Duration,
+    /// Those that go on, whether anybody waits for them or not.
+    writes: TaskTracker,
 }
 
 impl Store {
     /// `timeout` is what each request may take.
     pub(super) fn new(target: Target, timeout: Duration) -> Self {
-        Self { target, timeout }
+        Self { target, timeout, writes: TaskTracker::new() }
     }
 
     /// What may be shown of it.
@@ -71,14 +83,16 @@ impl Store {
         self.target.directory.as_deref()
     }
 
-    /// Makes an object, unless there is one with its name. When it fails, the object may yet come to be.
+    /// Makes an object, unless there is one with its name. When it fails, the object may yet come to be; in a directory, only
+    /// as long as the turn lasts.
     pub(super) async fn create(
         &self,
+        turn: &Turn,
         folder: &str,
         name: &str,
         object: &Bytes,
     ) -> Result<Created, StoreFailure> {
-        match self.put(folder, name, object, PutMode::Create).await {
+        match self.put(Some(Arc::clone(turn)), folder, name, object, PutMode::Create).await {
             Ok(()) => Ok(Created::Now),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::Before),
             Err(error) => Err(StoreFailure::of_error(&error)),
@@ -87,17 +101,34 @@ impl Store {
 
     /// Makes an object, or replaces the one with its name.
     pub(super) async fn replace(&self, folder: &str, name: &str, object: &Bytes) -> Result<(), StoreFailure> {
-        let put = self.put(folder, name, object, PutMode::Overwrite).await;
+        let put = self.put(None, folder, name, object, PutMode::Overwrite).await;
         put.map_err(|error| StoreFailure::of_error(&error))
     }
 
-    async fn put(&self, folder: &str, name: &str, object: &Bytes, mode: PutMode) -> object_store::Result<()> {
+    async fn put(
+        &self,
+        turn: Option<Turn>,
+        folder: &str,
+        name: &str,
+        object: &Bytes,
+        mode: PutMode,
+    ) -> object_store::Result<()> {
         let path = self.folder(folder)?.join(name);
         let options = PutOptions { mode, ..PutOptions::default() };
         let payload = PutPayload::from_bytes(object.clone());
-        let put = self.target.objects.put_opts(&path, payload, options);
-        timeout(self.timeout, put).await.unwrap_or_else(|_| Err(self.timed_out()))?;
-        Ok(())
+        let objects = Arc::clone(&self.target.objects);
+        // A request ends when it is given up; what a directory is doing goes on until it is done.
+        let limit = if self.directory().is_some() { Duration::MAX } else { self.timeout };
+        let write = self.writes.spawn(async move {
+            let result = timeout(limit, objects.put_opts(&path, payload, options)).await;
+            drop(turn);
+            result
+        });
+        match timeout(self.timeout, write).await {
+            Ok(Ok(Ok(result))) => result.map(drop),
+            Ok(Ok(Err(_elapsed))) | Err(_elapsed) => Err(self.timed_out()),
+            Ok(Err(stopped)) => Err(failed(StoreFailure::new(FailureKind::Other, stopped.to_string()))),
+        }
     }
 
     /// The last slot at or before `low`, and those from there up to `high`.
@@ -192,7 +223,12 @@ impl Store {
         }
     }
 
+    /// Waits for the writes that go on, each at most as long as a request may take, and ends the connections.
     pub(super) async fn close(&self) {
+        self.writes.close();
+        if timeout(self.timeout, self.writes.wait()).await.is_err() {
+            tracing::warn!(store = self.shown(), "a write did not end in time");
+        }
         if let Some(http) = &self.target.http {
             http.close().await;
         }
@@ -205,9 +241,12 @@ impl Store {
 
     pub(super) fn timed_out(&self) -> object_store::Error {
         let why = format!("the store did not answer within {} ms", self.timeout.as_millis());
-        let source = Box::new(StoreFailure::new(FailureKind::Unreachable, why));
-        object_store::Error::Generic { store: "store", source }
+        failed(StoreFailure::new(FailureKind::Unreachable, why))
     }
+}
+
+fn failed(failure: StoreFailure) -> object_store::Error {
+    object_store::Error::Generic { store: "store", source: Box::new(failure) }
 }
 
 /// What is looked for.
