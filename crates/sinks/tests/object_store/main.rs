@@ -15,6 +15,7 @@ mod folders;
 mod guard;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod random;
 mod secrets;
 mod stores;
 
