@@ -7,7 +7,7 @@ SHELL := bash
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 # What the tests need. The broker `kafka` is compiled, once, which takes about ten minutes.
-SERVICES := kafka kafka-tls nats postgres rabbitmq redis redis-cluster redis-sentinel s3 s3-moto
+SERVICES := azure duckdb kafka kafka-tls nats postgres rabbitmq redis redis-cluster redis-sentinel s3 s3-moto
 
 .PHONY: help run build services test test-rust test-long fuzz test-doc test-reference bench bench-parts lint fmt
 
@@ -25,11 +25,11 @@ test: test-rust test-doc test-reference ## All tests
 services: ## Install the real components that sinks are tested against (Debian, PyPI, crates.io); what is there already is kept
 	scripts/services install $(SERVICES)
 
-test-rust: ## Unit, property and end-to-end tests. The kill -9 loops run longer with EVENTRELAY_CRASH_ROUNDS=1000
+test-rust: ## Unit, property and end-to-end tests, with all features. The kill -9 loops run longer with EVENTRELAY_CRASH_ROUNDS=1000
 	@command -v cargo-nextest >/dev/null || $(CARGO) install cargo-nextest --locked
 	@scripts/services install $(SERVICES) || [ "$${EVENTRELAY_SERVICES_REQUIRED:-}" != 1 ]
 	@mkdir -p target && rm -f target/skipped-tests
-	EVENTRELAY_SKIPPED_TESTS="$(CURDIR)/target/skipped-tests" $(CARGO) nextest run --locked --workspace
+	EVENTRELAY_SKIPPED_TESTS="$(CURDIR)/target/skipped-tests" $(CARGO) nextest run --locked --workspace --all-features
 	@if [ -s target/skipped-tests ]; then echo "$$(wc -l <target/skipped-tests) tests skipped:"; sort target/skipped-tests; \
 		else echo 'no tests skipped'; fi
 
@@ -42,7 +42,7 @@ fuzz: ## Every decoder with mutated inputs, FUZZ_SECONDS=60 for each target, two
 		-E 'test(fuzz_)' --success-output final
 
 test-doc: ## Examples in the documentation
-	$(CARGO) test --locked --workspace --doc --quiet
+	$(CARGO) test --locked --workspace --all-features --doc --quiet
 
 test-reference: ## Webhooks, CloudEvents and gRPC against the reference libraries from PyPI
 	scripts/test-reference.sh
@@ -62,6 +62,7 @@ bench-parts: ## Single crates on their own: publisher, dispatcher, front door, s
 lint: ## Format, clippy, dependency rules, source layout
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	scripts/check-dependencies.sh
 	scripts/check-sources.sh
 

@@ -8,7 +8,8 @@ environment=$target/reference-venv
 requirements=tests/reference/requirements.txt
 
 # Built by the tests before this, so usually there is nothing to do.
-cargo build --locked --quiet --bin eventrelay
+# With all features, as the other tests have built it already.
+cargo build --locked --quiet --all-features --bin eventrelay
 binary=$(realpath "$target/debug/eventrelay")
 
 if ! cmp --silent "$requirements" "$environment/installed"; then

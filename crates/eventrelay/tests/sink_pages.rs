@@ -120,6 +120,12 @@ fn rabbitmq() {
     assert_page_works("rabbitmq.md", "rabbitmq", &component);
 }
 
+#[test]
+fn object_store() {
+    let Some(component) = Component::start("s3") else { return };
+    assert_page_works("object_store.md", "s3", &component);
+}
+
 #[cfg(feature = "kafka")]
 #[test]
 fn kafka() {

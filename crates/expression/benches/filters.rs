@@ -25,7 +25,11 @@ fn main() {
     for (what, json, subscriptions) in [
         ("patterns", r#"{"types": ["order.*"]}"#, 1),
         ("an expression over attributes", r#"{"cel": "type.startsWith('order.') && subject != ''"}"#, 1),
-        ("an expression over the data", r#"{"cel": "data.amount > 100 && data.customer.country == 'DE'"}"#, 1),
+        (
+            "an expression over the data",
+            r#"{"cel": "data.amount > 100 && data.customer.country == 'DE'"}"#,
+            1,
+        ),
         (
             "a list in the data",
             r#"{"cel": "data.lines.exists(line, line.sku == 'C-9' && line.count > 2)"}"#,

@@ -20,7 +20,7 @@
 //!
 //! This process's memory is an aid only: for each folder of late, the events of its last object ([`Tails`]). It is forgotten
 //! before anything is written and known again when that has succeeded, so a call that is dropped on the way leaves nothing
-//! false behind.
+//! false behind. What such a call was writing is carried through, and the next call waits for it (`store.rs`).
 //!
 //! What it rests on:
 //! - Events come one call at a time, in the log's order (`order = "strict"`); replays and redrives beside it wait for their
@@ -29,10 +29,10 @@
 //!   twice. Then nothing counts as delivered, not even what is found there, until it refuses that object's name.
 //! - Objects stay at least until the cursor behind them is saved, and nobody else puts objects with our names there.
 //!
-//! The one way to a second copy that is left: the store has an unanswered request for several events that wait together,
-//! carries it out much later, and in between some of them were written under another name. That takes that the first of them
+//! The one way to a second copy that is left, and none in a directory: the store has an unanswered request for several events
+//! that wait together, carries it out after it was given up, and in between some of them were written under another name. That takes that the first of them
 //! is given up for good (its attempts are used up, or somebody moves the cursor), that a replay or redrive of others comes
-//! in between, or that the subscription is given another `path`, `format` or `compression`.
+//! in between, or that the subscription is given another `path`, `content` or `compression`.
 
 use std::sync::{Arc, PoisonError};
 
@@ -40,11 +40,12 @@ use bytes::Bytes;
 use eventrelay_event::StoredEvent;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
-use super::content::{Compression, Format};
+use super::content::Encoding;
 use super::failure::{FailureKind, StoreFailure};
 use super::name::Names;
-use super::store::{Created, Slot, Store};
+use super::store::{Created, Slot, Store, Turn};
 use super::tails::{Tail, Tails};
 
 /// Folders that are written at once.
@@ -67,16 +68,14 @@ pub(super) struct Group {
 pub(super) struct Writer {
     pub(super) store: Store,
     pub(super) names: Names,
-    pub(super) format: Format,
-    pub(super) compression: Compression,
+    pub(super) encoding: Encoding,
 }
 
 impl Writer {
     /// The object of these events. Compressing takes its time, so it has a thread for that.
     pub(super) async fn object(&self, events: Vec<StoredEvent>) -> Result<Bytes, StoreFailure> {
-        let (format, compression) = (self.format, self.compression);
-        let encoding =
-            tokio::task::spawn_blocking(move || super::content::encode(format, compression, &events));
+        let encoding = self.encoding;
+        let encoding = tokio::task::spawn_blocking(move || encoding.encode(&events));
         let failed = |why: String| StoreFailure::new(FailureKind::Other, why);
         encoding
             .await
@@ -87,7 +86,10 @@ impl Writer {
 
 /// Writes chains.
 pub(super) struct Chains {
+    /// Of the call that goes on.
     tails: Mutex<Tails>,
+    /// Of that call, and of the writes that dropped calls have left.
+    turn: Arc<Mutex<()>>,
     proof: std::sync::Mutex<Proof>,
 }
 
@@ -114,7 +116,7 @@ struct Progress {
 
 impl Chains {
     pub(super) fn new() -> Self {
-        Self { tails: Mutex::default(), proof: std::sync::Mutex::new(Proof::Unknown) }
+        Self { tails: Mutex::default(), turn: Arc::default(), proof: std::sync::Mutex::new(Proof::Unknown) }
     }
 
     /// Sees to it that each event is in an object of its folder. For each group, in their order: which of its events are,
@@ -126,13 +128,16 @@ impl Chains {
     ) -> Vec<(Vec<bool>, Option<StoreFailure>)> {
         // One call at a time: what a folder ends with must not change between looking and writing.
         let mut tails = self.tails.lock().await;
-        if let Err(failure) = self.prove_again(writer).await {
-            let failed = |group: &Group| (vec![false; group.events.len()], Some(failure.clone()));
-            return groups.iter().map(failed).collect();
-        }
+        let turn = match self.begin(writer).await {
+            Ok(turn) => turn,
+            Err(failure) => {
+                let failed = |group: &Group| (vec![false; group.events.len()], Some(failure.clone()));
+                return groups.iter().map(failed).collect();
+            }
+        };
         let mut work = Vec::with_capacity(groups.len());
         for group in groups {
-            work.push(self.write_group(writer, group, tails.take(&group.folder)));
+            work.push(self.write_group(writer, &turn, group, tails.take(&group.folder)));
         }
         let written: Vec<_> = stream::iter(work).buffered(CONCURRENT_FOLDERS).collect().await;
         let mut results = Vec::with_capacity(groups.len());
@@ -145,13 +150,23 @@ impl Chains {
         results
     }
 
-    async fn write_group(&self, writer: &Writer, group: &Group, tail: Option<Tail>) -> Progress {
+    /// Waits for what calls before have left, and looks whether the store can be written to.
+    async fn begin(&self, writer: &Writer) -> Result<Turn, StoreFailure> {
+        let turn = timeout(writer.store.timeout, Arc::clone(&self.turn).lock_owned()).await;
+        let why = "a write that was begun before has not ended";
+        let turn = turn.map_err(|_elapsed| StoreFailure::new(FailureKind::Unreachable, why))?;
+        let turn = Arc::new(turn);
+        self.prove_again(writer, &turn).await?;
+        Ok(turn)
+    }
+
+    async fn write_group(&self, writer: &Writer, turn: &Turn, group: &Group, tail: Option<Tail>) -> Progress {
         let mut progress = Progress { settled: vec![false; group.events.len()], tail, failure: None };
         for _ in 0..ROUNDS {
             if progress.settled.iter().all(|settled| *settled) {
                 return progress;
             }
-            let round = Round { chains: self, writer, group };
+            let round = Round { chains: self, writer, turn, group };
             let result = match progress.tail.take() {
                 Some(tail) if tail.is_before(group.events[progress.first_unsettled()].offset()) => {
                     round.append(tail, &mut progress).await
@@ -174,16 +189,17 @@ impl Chains {
     async fn create(
         &self,
         writer: &Writer,
+        turn: &Turn,
         folder: &str,
         name: &str,
         events: Vec<StoredEvent>,
     ) -> Result<Created, StoreFailure> {
         let object = writer.object(events).await?;
-        let created = writer.store.create(folder, name, &object).await?;
+        let created = writer.store.create(turn, folder, name, &object).await?;
         if created == Created::Before {
             self.set_proof(Proof::Given);
         } else if !matches!(self.proof(), Proof::Given) {
-            if writer.store.create(folder, name, &object).await? == Created::Now {
+            if writer.store.create(turn, folder, name, &object).await? == Created::Now {
                 let (folder, name) = (folder.to_owned(), name.to_owned());
                 self.set_proof(Proof::Refuted { folder, name, object });
                 return Err(ignores_conditions());
@@ -194,9 +210,9 @@ impl Chains {
     }
 
     /// Tries once more what showed that the store ignores conditions: it may have been replaced since.
-    async fn prove_again(&self, writer: &Writer) -> Result<(), StoreFailure> {
+    async fn prove_again(&self, writer: &Writer, turn: &Turn) -> Result<(), StoreFailure> {
         let Proof::Refuted { folder, name, object } = self.proof() else { return Ok(()) };
-        if writer.store.create(&folder, &name, &object).await? == Created::Now {
+        if writer.store.create(turn, &folder, &name, &object).await? == Created::Now {
             return Err(ignores_conditions());
         }
         self.set_proof(Proof::Given);
@@ -230,6 +246,7 @@ impl Progress {
 struct Round<'a> {
     chains: &'a Chains,
     writer: &'a Writer,
+    turn: &'a Turn,
     group: &'a Group,
 }
 
@@ -328,7 +345,7 @@ impl Round<'_> {
         let events: Vec<_> = indices.iter().map(|index| self.group.events[*index].clone()).collect();
         let offsets: Arc<[u64]> = events.iter().map(StoredEvent::offset).collect();
         let name = self.writer.names.slot(offsets[0]);
-        let created = self.chains.create(self.writer, &self.group.folder, &name, events).await?;
+        let created = self.create(&name, events).await?;
         if created == Created::Before {
             return Ok(None);
         }
@@ -341,8 +358,12 @@ impl Round<'_> {
     /// Writes an event by itself. A name that is taken is its own, so then it is there.
     async fn write_straggler(&self, event: &StoredEvent) -> Result<(), StoreFailure> {
         let name = self.writer.names.late(event.offset());
-        self.chains.create(self.writer, &self.group.folder, &name, vec![event.clone()]).await?;
+        self.create(&name, vec![event.clone()]).await?;
         Ok(())
+    }
+
+    async fn create(&self, name: &str, events: Vec<StoredEvent>) -> Result<Created, StoreFailure> {
+        self.chains.create(self.writer, self.turn, &self.group.folder, name, events).await
     }
 
     fn unsettled(&self, progress: &Progress) -> Vec<(usize, &StoredEvent)> {

@@ -38,12 +38,18 @@ mod content;
 mod failure;
 mod guarded_http;
 mod name;
+mod ndjson;
+mod parquet_offsets;
+#[cfg(feature = "parquet")]
+mod parquet_rows;
 mod partition;
+mod reading;
 mod s3_keys;
 mod settings;
 mod store;
 mod tails;
 mod target;
+mod thrift;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -51,7 +57,7 @@ use std::time::Duration;
 use eventrelay_event::StoredEvent;
 use futures_util::{StreamExt as _, stream};
 
-pub use content::{Compression, Format};
+pub use content::{Compression, Content, Format};
 pub use settings::{Azure, Gcs, KIND, Local, S3, Settings};
 
 use self::chain::{Chains, Group, Writer};
@@ -95,12 +101,12 @@ impl ObjectStoreSink {
         settings.check(environment)?;
         let partitioning = Partitioning::parse(&settings.path)?;
         let target = Target::open(settings, environment)?;
+        let encoding = settings.encoding();
         Ok(Self {
             writer: Writer {
                 store: Store::new(target, Duration::from_millis(settings.timeout_ms)),
-                names: Names::new(owner, settings.compression),
-                format: settings.format,
-                compression: settings.compression,
+                names: Names::new(owner, encoding.kind()),
+                encoding,
             },
             partitioning,
             chains: settings.exactly_once.then(Chains::new),
@@ -137,7 +143,7 @@ impl ObjectStoreSink {
         let mut known: HashMap<String, usize> = HashMap::new();
         for delivery in deliveries {
             let event = &delivery.event;
-            let folder = content::check(self.writer.format, event)
+            let folder = (self.writer.encoding.check(event))
                 .map_err(str::to_owned)
                 .and_then(|()| self.partitioning.of(event).map_err(|error| error.to_string()));
             let place = folder.map(|folder| {

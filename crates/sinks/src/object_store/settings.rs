@@ -4,7 +4,7 @@ use std::path::{Component, PathBuf};
 
 use serde::Deserialize;
 
-use super::content::{Compression, Format};
+use super::content::{Compression, Content, Encoding, Format};
 use crate::{Environment, Secret, SinkError, TlsFiles, settings};
 
 /// The kind's name.
@@ -34,9 +34,11 @@ pub struct Settings {
     /// Whether an event is in one object, whatever is repeated after a crash. Needs `order = "strict"`. Default true.
     #[serde(default = "default_exactly_once")]
     pub exactly_once: bool,
-    /// What a line holds. Default `event`.
+    /// What objects are. Default `ndjson`.
     #[serde(default)]
-    pub format: Format,
+    pub content: Content,
+    /// What a line of JSON holds. Default `event`. Parquet has its own columns.
+    pub format: Option<Format>,
     /// How objects are compressed. Default `zstd`.
     #[serde(default)]
     pub compression: Compression,
@@ -156,10 +158,32 @@ impl Settings {
             let why = "exactly one of `s3`, `gcs`, `azure` and `local` must be set";
             return Err(settings::refused(KIND, ".", why));
         }
+        self.check_content()?;
         match &self.local {
             Some(local) => local.check(environment),
             None => Ok(()),
         }
+    }
+
+    fn check_content(&self) -> Result<(), SinkError> {
+        if self.content == Content::Ndjson {
+            return Ok(());
+        }
+        if !cfg!(feature = "parquet") {
+            let why = "this build writes no Parquet: that takes the feature `parquet` of cargo";
+            return Err(settings::refused(KIND, "content", why));
+        }
+        if self.format.is_some() {
+            let why = "is about lines of JSON, and Parquet has none";
+            return Err(settings::refused(KIND, "format", why));
+        }
+        Ok(())
+    }
+
+    /// How objects are made.
+    pub(super) fn encoding(&self) -> Encoding {
+        let format = self.format.unwrap_or_default();
+        Encoding { content: self.content, format, compression: self.compression }
     }
 }
 
@@ -219,7 +243,9 @@ mod tests {
     fn defaults_are_the_documented_ones() {
         let settings = check(&json!({"local": {"directory": "archive"}})).unwrap();
         assert_eq!(settings.path, "type={type}/date={date}/hour={hour}");
-        assert_eq!((settings.format, settings.compression), (Format::Event, Compression::Zstd));
+        let encoding = settings.encoding();
+        assert_eq!((encoding.content, encoding.format), (Content::Ndjson, Format::Event));
+        assert_eq!(encoding.compression, Compression::Zstd);
         assert_eq!((settings.batch_events, settings.batch_bytes), (10_000, 16 * 1024 * 1024));
         assert_eq!((settings.batch_wait_ms, settings.exactly_once), (10_000, true));
         assert_eq!((settings.timeout_ms, settings.connect_timeout_ms), (20_000, 5_000));
@@ -238,6 +264,7 @@ mod tests {
             (with("connect_timeout_ms", json!("5s")), "connect_timeout_ms"),
             (with("format", json!("parquet")), "format"),
             (with("compression", json!("lz4")), "compression"),
+            (with("content", json!("csv")), "content"),
             (with("s3", json!({"bucket": "b"})), "."),
             (json!({}), "."),
             (json!({"s3": {"region": "r"}}), "s3"),
@@ -247,6 +274,19 @@ mod tests {
         ] {
             let error = check(&settings).unwrap_err();
             assert!(error.contains(&format!("`{field}`")), "{settings}: {error}");
+        }
+    }
+
+    #[test]
+    fn parquet_is_refused_where_it_is_not_built_in_and_with_a_format_of_lines() {
+        let mut settings = json!({"local": {"directory": "a"}, "content": "parquet"});
+        if cfg!(feature = "parquet") {
+            assert_eq!(check(&settings).unwrap().encoding().content, Content::Parquet);
+            settings["format"] = json!("event");
+            assert!(check(&settings).unwrap_err().contains("`format`"));
+        } else {
+            let error = check(&settings).unwrap_err();
+            assert!(error.contains("`content`") && error.contains("the feature `parquet`"), "{error}");
         }
     }
 

@@ -1,18 +1,23 @@
-//! What is done with a store: create an object, replace one, find the slots of a folder, read which events an object holds.
+//! What is done with a store: create an object, replace one, find the slots of a folder. Reading is in `reading.rs`.
+//!
+//! A write that was begun is carried through, in a task of its own, when the call that began it is dropped: a directory's
+//! cannot be stopped, and a request may be carried out by the store all the same. While it goes on it has the call's [`Turn`],
+//! so that no other call looks what is there before it has ended. A request ends with its timeout; `close` waits for all.
 
 use std::collections::BTreeSet;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
-use super::content::{Compression, OffsetReader};
 use super::failure::{FailureKind, StoreFailure};
-use super::guarded_http::PIECE_BYTES;
 use super::name::Names;
 use super::target::Target;
 
@@ -22,8 +27,9 @@ const PAGE_NAMES: usize = 1000;
 const FIRST_DISTANCE: u64 = 65_536;
 /// What is behind this many names is not looked for: 200 requests.
 const MAX_NAMES: usize = 200 * PAGE_NAMES;
-/// More than any object of ours has.
-const MAX_OBJECT_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// A call's right to write: nobody else has it before the call and all of its writes have ended.
+pub(super) type Turn = Arc<OwnedMutexGuard<()>>;
 
 /// Whether an object was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +61,16 @@ pub(super) struct Slots {
 
 /// A store.
 pub(super) struct Store {
-    target: Target,
-    timeout: Duration,
+    pub(super) target: Target,
+    pub(super) timeout: Duration,
+    /// Those that go on, whether anybody waits for them or not.
+    writes: TaskTracker,
 }
 
 impl Store {
     /// `timeout` is what each request may take.
     pub(super) fn new(target: Target, timeout: Duration) -> Self {
-        Self { target, timeout }
+        Self { target, timeout, writes: TaskTracker::new() }
     }
 
     /// What may be shown of it.
@@ -75,14 +83,16 @@ impl Store {
         self.target.directory.as_deref()
     }
 
-    /// Makes an object, unless there is one with its name. When it fails, the object may yet come to be.
+    /// Makes an object, unless there is one with its name. When it fails, the object may yet come to be; in a directory, only
+    /// as long as the turn lasts.
     pub(super) async fn create(
         &self,
+        turn: &Turn,
         folder: &str,
         name: &str,
         object: &Bytes,
     ) -> Result<Created, StoreFailure> {
-        match self.put(folder, name, object, PutMode::Create).await {
+        match self.put(Some(Arc::clone(turn)), folder, name, object, PutMode::Create).await {
             Ok(()) => Ok(Created::Now),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::Before),
             Err(error) => Err(StoreFailure::of_error(&error)),
@@ -91,17 +101,34 @@ impl Store {
 
     /// Makes an object, or replaces the one with its name.
     pub(super) async fn replace(&self, folder: &str, name: &str, object: &Bytes) -> Result<(), StoreFailure> {
-        let put = self.put(folder, name, object, PutMode::Overwrite).await;
+        let put = self.put(None, folder, name, object, PutMode::Overwrite).await;
         put.map_err(|error| StoreFailure::of_error(&error))
     }
 
-    async fn put(&self, folder: &str, name: &str, object: &Bytes, mode: PutMode) -> object_store::Result<()> {
+    async fn put(
+        &self,
+        turn: Option<Turn>,
+        folder: &str,
+        name: &str,
+        object: &Bytes,
+        mode: PutMode,
+    ) -> object_store::Result<()> {
         let path = self.folder(folder)?.join(name);
         let options = PutOptions { mode, ..PutOptions::default() };
         let payload = PutPayload::from_bytes(object.clone());
-        let put = self.target.objects.put_opts(&path, payload, options);
-        timeout(self.timeout, put).await.unwrap_or_else(|_| Err(self.timed_out()))?;
-        Ok(())
+        let objects = Arc::clone(&self.target.objects);
+        // A request ends when it is given up; what a directory is doing goes on until it is done.
+        let limit = if self.directory().is_some() { Duration::MAX } else { self.timeout };
+        let write = self.writes.spawn(async move {
+            let result = timeout(limit, objects.put_opts(&path, payload, options)).await;
+            drop(turn);
+            result
+        });
+        match timeout(self.timeout, write).await {
+            Ok(Ok(Ok(result))) => result.map(drop),
+            Ok(Ok(Err(_elapsed))) | Err(_elapsed) => Err(self.timed_out()),
+            Ok(Err(stopped)) => Err(failed(StoreFailure::new(FailureKind::Other, stopped.to_string()))),
+        }
     }
 
     /// The last slot at or before `low`, and those from there up to `high`.
@@ -176,64 +203,6 @@ impl Store {
         Ok(None)
     }
 
-    /// Which events an object holds, in order.
-    pub(super) async fn offsets(&self, slot: &Slot) -> Result<Vec<u64>, StoreFailure> {
-        let name = slot.path.filename().unwrap_or_default().to_owned();
-        let failed =
-            |why: String| StoreFailure::new(FailureKind::Other, format!("{name} cannot be read: {why}"));
-        if slot.bytes > MAX_OBJECT_BYTES {
-            return Err(failed(format!("it has {} bytes", slot.bytes)));
-        }
-        let mut reader =
-            OffsetReader::new(Compression::of_name(&name)).map_err(|error| failed(error.to_string()))?;
-        let mut position = 0;
-        while position < slot.bytes {
-            let end = slot.bytes.min(position + PIECE_BYTES);
-            let piece = self.piece(&slot.path, position..end).await?;
-            if piece.len() as u64 != end - position {
-                return Err(failed("its size has changed".to_owned()));
-            }
-            position = end;
-            // Decompressing takes its time.
-            let reading = tokio::task::spawn_blocking(move || reader.read(&piece).map(|()| reader)).await;
-            reader = reading
-                .map_err(|stopped| failed(stopped.to_string()))?
-                .map_err(|error| failed(error.to_string()))?;
-        }
-        if slot.bytes == 0 {
-            return Ok(Vec::new());
-        }
-        let offsets = reader.finish().map_err(|error| failed(error.to_string()))?;
-        self.make_durable(&slot.path).await?;
-        Ok(offsets)
-    }
-
-    async fn piece(&self, path: &Path, range: std::ops::Range<u64>) -> Result<Bytes, StoreFailure> {
-        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        let get = async { self.target.objects.get_opts(path, options).await?.bytes().await };
-        let piece = timeout(self.timeout, get).await.unwrap_or_else(|_| Err(self.timed_out()));
-        piece.map_err(|error| StoreFailure::of_error(&error))
-    }
-
-    /// A file that is there may have been left by a killed process: it is fsynced, and every folder up to ours.
-    async fn make_durable(&self, path: &Path) -> Result<(), StoreFailure> {
-        let Some(directory) = self.target.directory.clone() else { return Ok(()) };
-        let Some(inside) = path.prefix_match(&self.target.base) else { return Ok(()) };
-        let parts: PathBuf = inside.map(|part| part.as_ref().to_owned()).collect();
-        let syncing = tokio::task::spawn_blocking(move || {
-            let file = directory.join(&parts);
-            let until = directory.parent().unwrap_or(&directory);
-            file.ancestors()
-                .take_while(|path| path.starts_with(until))
-                .try_for_each(|path| std::fs::File::open(path)?.sync_all())
-        });
-        let failed = |why: String| StoreFailure::new(FailureKind::Other, format!("cannot fsync: {why}"));
-        syncing
-            .await
-            .map_err(|stopped| failed(stopped.to_string()))?
-            .map_err(|error| failed(error.to_string()))
-    }
-
     /// Asks for one name, to see whether we may.
     pub(super) async fn list_one(&self) -> Result<(), StoreFailure> {
         let mut names = self.target.objects.list(None);
@@ -254,7 +223,12 @@ impl Store {
         }
     }
 
+    /// Waits for the writes that go on, each at most as long as a request may take, and ends the connections.
     pub(super) async fn close(&self) {
+        self.writes.close();
+        if timeout(self.timeout, self.writes.wait()).await.is_err() {
+            tracing::warn!(store = self.shown(), "a write did not end in time");
+        }
         if let Some(http) = &self.target.http {
             http.close().await;
         }
@@ -265,11 +239,14 @@ impl Store {
         Ok(Path::parse(format!("{}/{folder}", self.target.base))?)
     }
 
-    fn timed_out(&self) -> object_store::Error {
+    pub(super) fn timed_out(&self) -> object_store::Error {
         let why = format!("the store did not answer within {} ms", self.timeout.as_millis());
-        let source = Box::new(StoreFailure::new(FailureKind::Unreachable, why));
-        object_store::Error::Generic { store: "store", source }
+        failed(StoreFailure::new(FailureKind::Unreachable, why))
     }
+}
+
+fn failed(failure: StoreFailure) -> object_store::Error {
+    object_store::Error::Generic { store: "store", source: Box::new(failure) }
 }
 
 /// What is looked for.

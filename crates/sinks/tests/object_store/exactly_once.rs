@@ -164,6 +164,22 @@ async fn a_damaged_object_is_not_taken_for_delivered_events() {
 }
 
 #[tokio::test]
+async fn a_parquet_object_is_known_again_by_every_build() {
+    const SMALL: &[u8] = include_bytes!("small.parquet");
+    let store = Store::local();
+    deliver_all(&restarted(&store), &at([7])).await;
+    let Store::Local(directory) = &store else { unreachable!() };
+    let lines = directory.path().join("archive").join(store.objects().into_keys().next().unwrap());
+    std::fs::remove_file(&lines).unwrap();
+    let table = lines.to_str().unwrap().replace(".ndjson.zst", ".parquet");
+    // It holds 7, 8 and 2^40.
+    std::fs::write(&table, SMALL).unwrap();
+    deliver_all(&restarted(&store), &at([6, 7, 8, 9, 1 << 40, 1 << 41])).await;
+    std::fs::remove_file(table).unwrap();
+    assert_eq!(store.offsets(), [6, 9, 1 << 41]);
+}
+
+#[tokio::test]
 async fn one_folders_failure_is_not_anothers() {
     let store = Store::local();
     let settings = json!({"path": "{key}"});

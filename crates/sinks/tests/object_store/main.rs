@@ -13,6 +13,9 @@ mod fake_store;
 mod faults;
 mod folders;
 mod guard;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod random;
 mod secrets;
 mod stores;
 

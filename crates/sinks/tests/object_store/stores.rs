@@ -5,11 +5,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use eventrelay_sinks::{Environment, Owner, Sink, build};
 use serde_json::{Value, json};
 
-use crate::broker_events::{loopback, owner, until};
+use crate::broker_events::{PATIENCE, loopback, owner, until};
 use crate::components::Component;
 
 /// A store with nothing in it.
@@ -18,9 +19,16 @@ pub(crate) enum Store {
     S3(Component),
     /// moto, which is another implementation: the bucket is in its memory.
     Moto(Component),
+    /// Azurite, which speaks Azure's protocol and checks signatures: the container `events`.
+    Azure(Component),
     /// A directory.
     Local(tempfile::TempDir),
 }
+
+/// What all of Azurite's accounts have, as its documentation says.
+const AZURITE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+const AZURITE_ACCOUNT: &str = "devstoreaccount1";
 
 /// An object's key and what is in it.
 pub(crate) type Objects = BTreeMap<String, Vec<u8>>;
@@ -35,15 +43,27 @@ impl Store {
         Self::Local(tempfile::tempdir().unwrap())
     }
 
+    /// Starts Azurite; none where it is not installed.
+    pub(crate) fn azure() -> Option<Self> {
+        let component = Component::start("azure")?;
+        // Its container is made as soon as it listens.
+        let deadline = Instant::now() + PATIENCE;
+        while try_get(component.address(), &container_page(), None).is_none() {
+            assert!(Instant::now() < deadline, "there is no container");
+            std::thread::yield_now();
+        }
+        Some(Self::Azure(component))
+    }
+
     /// All that are installed.
     pub(crate) fn all() -> Vec<Self> {
         let moto = Component::start("s3-moto").map(Self::Moto);
-        [Some(Self::local()), Self::s3(), moto].into_iter().flatten().collect()
+        [Some(Self::local()), Self::s3(), moto, Self::azure()].into_iter().flatten().collect()
     }
 
     pub(crate) fn component(&mut self) -> &mut Component {
         match self {
-            Self::S3(component) | Self::Moto(component) => component,
+            Self::S3(component) | Self::Moto(component) | Self::Azure(component) => component,
             Self::Local(_) => panic!("a directory is no component"),
         }
     }
@@ -51,7 +71,7 @@ impl Store {
     /// What was sent to it and is not read: see the component.
     pub(crate) fn unread_bytes(&self) -> u64 {
         match self {
-            Self::S3(component) | Self::Moto(component) => component.unread_bytes(),
+            Self::S3(component) | Self::Moto(component) | Self::Azure(component) => component.unread_bytes(),
             Self::Local(_) => 0,
         }
     }
@@ -60,6 +80,10 @@ impl Store {
     pub(crate) fn settings(&self) -> Value {
         match self {
             Self::S3(component) | Self::Moto(component) => json!({"s3": s3_settings(component.address())}),
+            Self::Azure(component) => json!({"azure": {
+                "account": AZURITE_ACCOUNT, "container": "events", "access_key": AZURITE_KEY,
+                "endpoint": format!("http://{}/{AZURITE_ACCOUNT}", component.address()),
+            }}),
             Self::Local(directory) => json!({"local": {"directory": directory.path().join("archive")}}),
         }
     }
@@ -79,6 +103,7 @@ impl Store {
             Self::S3(component) => files(&component.directory().join("data/events")),
             Self::Local(directory) => files(&directory.path().join("archive")),
             Self::Moto(component) => bucket(component.address()),
+            Self::Azure(component) => container(component.address()),
         }
     }
 
@@ -175,20 +200,38 @@ fn bucket(address: SocketAddr) -> Objects {
     let mut objects = Objects::new();
     let mut after = String::new();
     loop {
-        let page = get(address, &format!("/events?list-type=2&start-after={}", quoted(&after)));
-        let page = String::from_utf8(page).unwrap();
-        let keys: Vec<_> = page
-            .split("<Key>")
-            .skip(1)
-            .map(|rest| rest.split_once("</Key>").unwrap().0.replace("&amp;", "&"))
-            .collect();
+        let page =
+            get(address, &format!("/events?list-type=2&start-after={}", quoted(&after)), Some(S3_SIGNATURE));
+        let keys = texts(page, "Key");
         let Some(last) = keys.last() else { return objects };
         after.clone_from(last);
         for key in keys {
-            let bytes = get(address, &format!("/events/{}", quoted(&key)));
+            let bytes = get(address, &format!("/events/{}", quoted(&key)), Some(S3_SIGNATURE));
             objects.insert(key, bytes);
         }
     }
+}
+
+/// All objects of Azurite's container, which has one page of them and asks readers for no signature.
+fn container(address: SocketAddr) -> Objects {
+    let keys = texts(get(address, &container_page(), None), "Name");
+    let object = |key: String| {
+        let bytes = get(address, &format!("/{AZURITE_ACCOUNT}/events/{}", quoted(&key)), None);
+        (key, bytes)
+    };
+    keys.into_iter().map(object).collect()
+}
+
+fn container_page() -> String {
+    format!("/{AZURITE_ACCOUNT}/events?restype=container&comp=list")
+}
+
+/// The texts of all elements with that name.
+fn texts(xml: Vec<u8>, name: &str) -> Vec<String> {
+    let xml = String::from_utf8(xml).unwrap();
+    let elements = xml.split(&format!("<{name}>")).skip(1);
+    let text = |rest: &str| rest.split_once("</").unwrap().0.replace("&amp;", "&");
+    elements.map(text).collect()
 }
 
 fn quoted(key: &str) -> String {
@@ -199,18 +242,22 @@ fn quoted(key: &str) -> String {
     key.bytes().map(quote).collect()
 }
 
-fn get(address: SocketAddr, path: &str) -> Vec<u8> {
+/// moto looks whether there is a signature, not which.
+const S3_SIGNATURE: &str =
+    "AWS4-HMAC-SHA256 Credential=test/20260131/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+
+fn get(address: SocketAddr, path: &str, signature: Option<&str>) -> Vec<u8> {
+    try_get(address, path, signature).unwrap_or_else(|| panic!("{path} is not there"))
+}
+
+/// None where the answer is not 200.
+fn try_get(address: SocketAddr, path: &str, signature: Option<&str>) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect(address).unwrap();
-    // It looks whether there is a signature, not which.
-    let signature = "AWS4-HMAC-SHA256 Credential=test/20260131/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
-    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\nauthorization: {signature}\r\n\r\n").unwrap();
+    let signature = signature.map(|it| format!("authorization: {it}\r\n")).unwrap_or_default();
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n{signature}\r\n").unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     let head = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-    assert!(
-        answer.starts_with(b"HTTP/1.1 200 ") || answer.starts_with(b"HTTP/1.0 200 "),
-        "{path}: {}",
-        String::from_utf8_lossy(&answer)
-    );
-    answer.split_off(head + 4)
+    let is_there = answer.starts_with(b"HTTP/1.1 200 ") || answer.starts_with(b"HTTP/1.0 200 ");
+    is_there.then(|| answer.split_off(head + 4))
 }
