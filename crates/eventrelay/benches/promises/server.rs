@@ -75,7 +75,8 @@ impl Server {
         let page = self.get("/metrics");
         let mut lines = page.lines().filter(|line| line.starts_with("eventrelay_subscription_lag_events"));
         let line = lines.find(|line| line.contains(&name)).expect("its lag");
-        line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+        let lag: f64 = line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number");
+        lag as u64
     }
 
     fn get(&self, path: &str) -> String {

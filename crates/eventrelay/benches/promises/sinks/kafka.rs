@@ -9,7 +9,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
-use super::{BATCH, BATCHES_IN_FLIGHT, Target, data};
+use super::{BATCH, BATCHES_IN_FLIGHT, Target, data, once_ready};
 use crate::components::{Component, services_folder};
 
 pub(super) struct Kafka;
@@ -34,11 +34,12 @@ impl Target for Kafka {
     async fn prepare(component: &Component) {
         let broker = format!("tcp://{}", component.address());
         for topic in ["bench", "bare"] {
-            let created = std::process::Command::new(services_folder().join("tansu/bin/tansu"))
-                .args(["topic", "create", topic, "--broker", &broker])
-                .output()
-                .unwrap();
-            assert!(created.status.success(), "{created:?}");
+            once_ready(async || {
+                let mut tool = std::process::Command::new(services_folder().join("tansu/bin/tansu"));
+                let created = tool.args(["topic", "create", topic, "--broker", &broker]).output().unwrap();
+                if created.status.success() { Ok(()) } else { Err(format!("{created:?}")) }
+            })
+            .await;
         }
     }
 

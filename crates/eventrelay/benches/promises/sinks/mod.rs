@@ -30,6 +30,9 @@ const BATCHES_IN_FLIGHT: usize = 4;
 /// Longer than any drain takes.
 const PATIENCE: Duration = Duration::from_mins(10);
 
+/// How long a component may take to be ready once it listens.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
 /// One component, and a bare program that does with it what the sink does.
 trait Target {
     /// The component, as `scripts/services` calls it.
@@ -51,6 +54,18 @@ pub(crate) fn backlogs(directory: &Path, table: &mut Table) {
     measure::<redis::Redis>(directory, table);
     measure::<nats::Nats>(directory, table);
     measure::<kafka::Kafka>(directory, table);
+}
+
+/// Tries until it works: a component that listens may not be ready yet.
+async fn once_ready<T, E: std::fmt::Display>(attempt: impl AsyncFn() -> Result<T, E>) -> T {
+    let began = Instant::now();
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(error) => assert!(began.elapsed() < START_PATIENCE, "it does not get ready: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// The data of each event: a JSON string of 256 bytes.

@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::{self, context::PublishAckFuture};
 use futures_util::future::try_join_all;
 
-use super::{BATCH, BATCHES_IN_FLIGHT, Target, data};
+use super::{BATCH, BATCHES_IN_FLIGHT, Target, data, once_ready};
 use crate::components::Component;
 
 pub(super) struct Nats;
@@ -17,7 +17,8 @@ impl Target for Nats {
     async fn prepare(component: &Component) {
         let subjects = vec!["events.>".to_owned(), "bare.>".to_owned()];
         let stream = jetstream::stream::Config { name: "EVENTS".to_owned(), subjects, ..Default::default() };
-        connect(component.address()).await.create_stream(stream).await.unwrap();
+        let context = connect(component.address()).await;
+        once_ready(async || context.create_stream(stream.clone()).await).await;
     }
 
     fn subscription(address: SocketAddr) -> String {

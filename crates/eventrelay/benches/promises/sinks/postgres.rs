@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio_postgres::NoTls;
 use tokio_postgres::types::ToSql;
 
-use super::{BATCH, Target, data};
+use super::{BATCH, Target, data, once_ready};
 use crate::components::Component;
 
 pub(super) struct Postgres;
@@ -67,7 +67,7 @@ impl Target for Postgres {
 async fn connect(address: SocketAddr) -> tokio_postgres::Client {
     let settings =
         format!("host=127.0.0.1 port={} dbname=postgres user=eventrelay password=eventrelay", address.port());
-    let (client, connection) = tokio_postgres::connect(&settings, NoTls).await.unwrap();
+    let (client, connection) = once_ready(async || tokio_postgres::connect(&settings, NoTls).await).await;
     tokio::spawn(connection);
     client
 }
