@@ -50,14 +50,12 @@ test-reference: ## Webhooks, CloudEvents and gRPC against the reference librarie
 bench: ## The figures of the README, as ratios measured in one run (several minutes; leave the machine alone)
 	$(CARGO) bench --locked -p eventrelay --bench promises
 
-bench-parts: ## Single crates on their own: publisher, dispatcher, front door, single sinks
+bench-parts: ## Single crates on their own: publisher, dispatcher, front door, webhook sink, filters
 	$(CARGO) bench --locked -p eventrelay-ingest --bench publish
 	$(CARGO) bench --locked -p eventrelay-expression --bench filters
 	$(CARGO) bench --locked -p eventrelay-delivery --bench dispatch
 	$(CARGO) bench --locked -p eventrelay-server --bench http
 	$(CARGO) bench --locked -p eventrelay-sinks --bench webhook
-	$(CARGO) bench --locked -p eventrelay-sinks --bench redis
-	$(CARGO) bench --locked -p eventrelay-sinks --bench kafka
 
 lint: ## Format, clippy, dependency rules, source layout
 	$(CARGO) fmt --all --check

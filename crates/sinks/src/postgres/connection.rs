@@ -148,6 +148,17 @@ impl Connection {
         }
     }
 
+    /// Creates what is not there, by a statement with `IF NOT EXISTS`, and in no transaction.
+    ///
+    /// Of two who create it at the same moment PostgreSQL fails one all the same; who tries again finds it there.
+    pub(super) async fn create(&self, deadline: Instant, sql: &str) -> Result<(), Failure> {
+        let create = || self.run(deadline, self.client.batch_execute(sql));
+        match create().await {
+            Err(failure) if failure.leaves_connection() => create().await,
+            created => created,
+        }
+    }
+
     /// Says in the log when the server does not keep what it has acknowledged.
     pub(super) async fn warn_unless_durable(&self, deadline: Instant) -> Result<(), Failure> {
         const UNSAFE: &str = "SELECT name FROM pg_catalog.pg_settings \

@@ -62,7 +62,7 @@ impl Table {
         let look = || connection.run(deadline, connection.client.query(DESCRIBE, &parameters));
         let mut found = look().await?;
         if found.is_empty() && self.create {
-            connection.run(deadline, connection.client.batch_execute(&self.create_sql())).await?;
+            connection.create(deadline, &self.create_sql()).await?;
             tracing::info!(table = name, "a table for events was created");
             found = look().await?;
         }

@@ -1,6 +1,7 @@
 //! What a check finds, before any event is delivered.
 
 use eventrelay_sinks::CheckError;
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::database::Database;
@@ -89,5 +90,16 @@ async fn a_right_to_insert_is_enough_where_the_tables_are_there() {
         let error = database.sink(&writer).check().await.unwrap_err();
         assert!(matches!(&error, CheckError::Forbidden(why) if why.contains(table)), "{error}");
         database.execute(&format!("GRANT {right} ON {table} TO writer")).await;
+    }
+}
+
+#[tokio::test]
+async fn who_creates_a_table_at_the_same_moment_as_others_finds_it_there() {
+    let Some(database) = Database::start().await else { return };
+    for round in 0..20 {
+        let settings = json!({"table": format!("events_{round}"), "exactly_once": true});
+        let sinks: Vec<_> = (0..4).map(|_| database.sink(&settings)).collect();
+        let checked = join_all(sinks.iter().map(|sink| sink.check())).await;
+        assert_eq!(checked, vec![Ok(()); sinks.len()], "round {round}");
     }
 }

@@ -74,7 +74,7 @@ impl Ledger {
         }
         for (index, sql) in self.create_sql().into_iter().enumerate() {
             if !found.get::<_, bool>(index + 1) {
-                connection.run(deadline, connection.client.batch_execute(&sql)).await?;
+                connection.create(deadline, &sql).await?;
             }
         }
         Ok(())
