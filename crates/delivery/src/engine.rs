@@ -16,6 +16,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::clock::wall_micros;
+use crate::decoded_chunk::ChunkCache;
 use crate::dispatcher::{self, Command, Directive, Dispatcher, Ended, Parts, halt_of, needed_offset};
 use crate::event_log::{EventLog, StartError};
 use crate::metrics::DeliveryMetrics;
@@ -146,10 +147,11 @@ impl Engine {
         let log: Arc<dyn EventLog> = Arc::new(log);
         let metrics = DeliveryMetrics::new();
         let documents = Arc::new(DocumentCache::new(options.document_cache_bytes));
+        let tail = Tail { log, chunks: Arc::default(), documents };
         let mut dispatchers = JoinSet::new();
         let mut handles = Vec::with_capacity(subscriptions.len());
         for (loaded, target) in load(&state, subscriptions).await? {
-            let (handle, dispatcher) = prepare(loaded, target, &log, &documents, &state, &metrics, &options);
+            let (handle, dispatcher) = prepare(loaded, target, &tail, &state, &metrics, &options);
             let stats = Arc::clone(&handle.stats);
             dispatchers.spawn(async move {
                 let guard = PanicGuard { stats };
@@ -159,7 +161,7 @@ impl Engine {
             });
             handles.push(handle);
         }
-        let shared = Arc::new(Shared { log, documents, subscriptions: handles });
+        let shared = Arc::new(Shared { log: tail.log, documents: tail.documents, subscriptions: handles });
         let (stop_retention, stopped) = oneshot::channel();
         let retention =
             tokio::spawn(keep_retention_told(Arc::clone(&shared), options.retention_interval, stopped));
@@ -380,11 +382,17 @@ async fn load(
     tokio::task::spawn_blocking(load_all).await.map_err(|_| EngineError::CutShort)?
 }
 
+/// The log, and what all subscriptions share of its events.
+struct Tail {
+    log: Arc<dyn EventLog>,
+    chunks: Arc<ChunkCache>,
+    documents: Arc<DocumentCache>,
+}
+
 fn prepare(
     loaded: Loaded,
     target: Target,
-    log: &Arc<dyn EventLog>,
-    documents: &Arc<DocumentCache>,
+    tail: &Tail,
     state: &State,
     metrics: &DeliveryMetrics,
     options: &EngineOptions,
@@ -423,8 +431,9 @@ fn prepare(
         record,
         position,
         target,
-        log: Arc::clone(log),
-        documents: Arc::clone(documents),
+        log: Arc::clone(&tail.log),
+        chunks: Arc::clone(&tail.chunks),
+        documents: Arc::clone(&tail.documents),
         store: Arc::new(state.clone()),
         stats,
         directives: receiver,

@@ -20,6 +20,7 @@ mod call_spans;
 mod checkpointer;
 mod clock;
 mod dead_letter_copies;
+mod decoded_chunk;
 mod dispatcher;
 mod engine;
 mod event_log;

@@ -3,20 +3,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use eventrelay_log::{ReadError, Record};
+use eventrelay_event::StoredEvent;
+use eventrelay_log::ReadError;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::decoded_chunk::{Chunk, ChunkCache, Decoded};
 use crate::event_log::{EventLog, RecordRun};
 
-/// How many records are taken out of a run at once.
-const CHUNK_RECORDS: usize = 256;
 /// How many append times are remembered to tell the lag; beyond it every other one is forgotten.
 const TIMES_KEPT: usize = 512;
 
 /// What comes next.
 pub(crate) enum Next<'a> {
-    Record(&'a Record),
+    Record(&'a Decoded),
     /// Offsets up to this one were lost to damage, and given up by an operator's repair.
     Lost {
         end: u64,
@@ -34,7 +34,11 @@ pub(crate) struct Reader {
     durable: watch::Receiver<u64>,
     /// The offset after the last record that was taken.
     position: u64,
-    chunk: VecDeque<Record>,
+    /// What is being looked at, and the next of it.
+    chunk: Option<Arc<Chunk>>,
+    next: usize,
+    /// Chunks that others look at too.
+    shared: Arc<ChunkCache>,
     run: Option<Box<dyn RecordRun>>,
     reading: Option<ReadTask>,
     /// What is being read is no longer wanted.
@@ -44,13 +48,15 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(log: Arc<dyn EventLog>, position: u64) -> Self {
+    pub(crate) fn new(log: Arc<dyn EventLog>, shared: Arc<ChunkCache>, position: u64) -> Self {
         let durable = log.watch_durable_offset();
         Self {
             log,
             durable,
             position,
-            chunk: VecDeque::new(),
+            chunk: None,
+            next: 0,
+            shared,
             run: None,
             reading: None,
             stale: false,
@@ -60,37 +66,51 @@ impl Reader {
 
     /// The record at the position, if it is at hand or in memory; else starts to read it.
     pub(crate) fn peek(&mut self) -> Next<'_> {
-        if self.chunk.is_empty() {
+        if self.front().is_none() {
             self.refill();
         }
-        match self.chunk.front() {
-            Some(record) => Next::Record(record),
-            None if self.reading.is_some() => Next::Reading,
-            None => match &self.run {
+        // Looked up twice, for what is borrowed is given away.
+        if self.front().is_none() {
+            return match &self.run {
+                _ if self.reading.is_some() => Next::Reading,
                 Some(gap) => Next::Lost { end: gap.end_offset() },
                 None => Next::AtEnd,
-            },
+            };
+        }
+        self.front().map_or(Next::AtEnd, Next::Record)
+    }
+
+    /// Passes the record that [`Self::peek`] showed.
+    pub(crate) fn pass(&mut self) {
+        if let Some(record) = self.front() {
+            self.position = record.offset() + 1;
+            self.next += 1;
         }
     }
 
-    /// Takes the record that [`Self::peek`] showed.
-    pub(crate) fn take(&mut self) -> Option<Record> {
-        let record = self.chunk.pop_front()?;
-        self.position = record.offset + 1;
-        Some(record)
+    /// Passes events that are at hand as long as they are to be passed, `limit` of them at most. Gives their number; they
+    /// follow each other.
+    pub(crate) fn pass_while(&mut self, limit: usize, is_passed: impl Fn(&StoredEvent) -> bool) -> usize {
+        let Some(chunk) = &self.chunk else { return 0 };
+        let at_hand = chunk.after(self.next).iter().take(limit);
+        let passed = at_hand.take_while(|record| matches!(record, Decoded::Event(event) if is_passed(event)));
+        let Some((count, last)) = passed.enumerate().last() else { return 0 };
+        self.position = last.offset() + 1;
+        self.next += count + 1;
+        count + 1
     }
 
     /// Goes on at `offset`, which is not before the position.
     pub(crate) fn skip_to(&mut self, offset: u64) {
-        while self.chunk.front().is_some_and(|record| record.offset < offset) {
-            self.chunk.pop_front();
+        while self.front().is_some_and(|record| record.offset() < offset) {
+            self.next += 1;
         }
         self.position = self.position.max(offset);
     }
 
     /// Goes on at `offset`, wherever that is.
     pub(crate) fn restart_at(&mut self, offset: u64) {
-        self.chunk.clear();
+        self.chunk = None;
         self.run = None;
         self.times.clear();
         self.stale = self.reading.is_some();
@@ -99,7 +119,7 @@ impl Reader {
 
     /// Lets go of the log's memory; what comes next is read again when it is asked for.
     pub(crate) fn release(&mut self) {
-        self.chunk.clear();
+        self.chunk = None;
         self.run = None;
     }
 
@@ -148,6 +168,11 @@ impl Reader {
         &self.log
     }
 
+    /// The chunks that others look at too.
+    pub(crate) fn shared(&self) -> &Arc<ChunkCache> {
+        &self.shared
+    }
+
     /// Whether [`Self::append_time_micros`] can tell anything.
     pub(crate) fn knows_a_time(&self) -> bool {
         !self.times.is_empty()
@@ -161,11 +186,16 @@ impl Reader {
         self.times.front().map(|&(_, micros)| micros)
     }
 
+    fn front(&self) -> Option<&Decoded> {
+        self.chunk.as_ref()?.get(self.next)
+    }
+
     fn refill(&mut self) {
+        self.chunk = None;
         if let Some(run) = &self.run
             && self.position < run.end_offset()
         {
-            run.copy_records(self.position, CHUNK_RECORDS, &mut self.chunk);
+            self.refill_from_run();
             return;
         }
         self.run = None;
@@ -182,9 +212,13 @@ impl Reader {
     }
 
     fn refill_from_run(&mut self) {
-        if let Some(run) = &self.run {
-            run.copy_records(self.position, CHUNK_RECORDS, &mut self.chunk);
-        }
+        let Some(run) = &self.run else { return };
+        self.next = 0;
+        self.chunk = self.shared.get(self.position).or_else(|| {
+            let chunk = Arc::new(Chunk::of(&**run, self.position)?);
+            self.shared.put(&chunk);
+            Some(chunk)
+        });
     }
 
     fn hold(&mut self, run: Box<dyn RecordRun>) {

@@ -118,6 +118,12 @@ impl EventFilter {
         }
     }
 
+    /// Whether the patterns alone say that the subscription does not want the event; the expression is not looked at.
+    #[must_use]
+    pub fn excludes(&self, event: &StoredEvent) -> bool {
+        self.patterns.mismatch(event).is_some()
+    }
+
     fn try_out(&self) -> Result<(), CompileError> {
         let Some(expression) = &self.expression else { return Ok(()) };
         let Some(event) = sample() else { return Ok(()) };

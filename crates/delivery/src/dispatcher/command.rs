@@ -61,7 +61,13 @@ impl Dispatcher {
             // Of two seeks that wait, the later one counts.
             Command::Seek { offset, done } => self.seek = Some((offset, done)),
             Command::Replay(record) => {
-                self.replays.push(Replay::new(*record, self.reader.log(), &self.store, Instant::now()));
+                self.replays.push(Replay::new(
+                    *record,
+                    self.reader.log(),
+                    self.reader.shared(),
+                    &self.store,
+                    Instant::now(),
+                ));
             }
             Command::CancelReplay { id, done } => {
                 if self.end_replay(id, ReplayState::Cancelled) {

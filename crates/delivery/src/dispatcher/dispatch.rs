@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use super::filtering::Wanted;
 use super::{Dispatcher, Target};
 use crate::breaker::{BreakerState, Permit};
-use crate::call::{Call, Waiting, Work, decode};
+use crate::call::{Call, Waiting, Work};
+use crate::decoded_chunk::Decoded;
 use crate::key_gate::{Admission, Place};
 use crate::pull::PullId;
 use crate::rate_limit::RateLimit;
@@ -250,6 +251,7 @@ impl Dispatcher {
         let mut is_full = false;
         while gathering.has_room_for_one(limit) && *scan > 0 {
             self.skip_settled();
+            self.pass_excluded(scan);
             match self.next_record(gathering.room_bytes(limit), scan) {
                 None => break,
                 Some(Verdict::Stay) => {
@@ -276,6 +278,26 @@ impl Dispatcher {
         }
     }
 
+    /// Passes over events of other tenants, and those that the filter's patterns exclude, without a copy of any: among many
+    /// subscriptions that is what becomes of most events.
+    fn pass_excluded(&mut self, scan: &mut usize) {
+        let first = self.reader.position();
+        // Behind it some may be settled already, which is looked at event by event.
+        if first < self.settled_before_start {
+            return;
+        }
+        let (tenant, filter) = (self.spec.tenant.as_str(), &self.spec.filter);
+        let passed =
+            self.reader.pass_while(*scan, |event| event.tenant() != tenant || filter.excludes(event));
+        if passed > 0 {
+            let end = self.reader.position();
+            self.progress.settle_range(first..end);
+            self.settled += end - first;
+            self.filter_failures = 0;
+            *scan -= passed;
+        }
+    }
+
     /// Looks at the next record and takes it, unless it has to wait; none when there is none at hand.
     fn next_record(&mut self, room_bytes: usize, scan: &mut usize) -> Option<Verdict> {
         let record = match self.reader.peek() {
@@ -289,15 +311,15 @@ impl Dispatcher {
                 return None;
             }
         };
-        if record.payload.len() > room_bytes {
+        if record.bytes() > room_bytes {
             return Some(Verdict::Stay);
         }
-        let place = Place { offset: record.offset, bytes: record.payload.len() };
-        let event = match decode(record) {
-            Ok(event) => event,
-            Err(why) => {
-                let record = record.clone();
-                self.reader.take();
+        let place = Place { offset: record.offset(), bytes: record.bytes() };
+        let event = match record {
+            Decoded::Event(event) => event.clone(),
+            Decoded::Undecodable { record, why } => {
+                let (record, why) = (record.clone(), why.clone());
+                self.reader.pass();
                 self.undecodable(&record, why, 0);
                 return Some(Verdict::Passed);
             }
@@ -305,13 +327,13 @@ impl Dispatcher {
         match self.wants(&event, scan) {
             Wanted::Yes => {}
             Wanted::No => {
-                self.reader.take();
+                self.reader.pass();
                 self.progress.settle(place.offset);
                 self.settled += 1;
                 return Some(Verdict::Passed);
             }
             Wanted::Unknown { why } => {
-                self.reader.take();
+                self.reader.pass();
                 self.undecidable(&event, why);
                 return Some(Verdict::Passed);
             }
@@ -327,11 +349,11 @@ impl Dispatcher {
         match admission {
             Admission::Full => Some(Verdict::Stay),
             Admission::Wait => {
-                self.reader.take();
+                self.reader.pass();
                 Some(Verdict::Passed)
             }
             Admission::Go => {
-                self.reader.take();
+                self.reader.pass();
                 Some(Verdict::Deliver(Delivery { event, attempt: 1, purpose: Purpose::Live, span: None }))
             }
         }

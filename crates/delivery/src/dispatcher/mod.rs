@@ -51,6 +51,7 @@ use crate::call::Finished;
 use crate::checkpointer::{Checkpointer, Saved};
 use crate::clock::Clock;
 use crate::dead_letter_copies::DeadLetterCopies;
+use crate::decoded_chunk::ChunkCache;
 use crate::event_log::EventLog;
 use crate::key_gate::{Admission, KeyGate, Place};
 use crate::metrics::LeaseMetrics;
@@ -101,6 +102,8 @@ pub(crate) struct Parts {
     pub(crate) position: Position,
     pub(crate) target: Target,
     pub(crate) log: Arc<dyn EventLog>,
+    /// Shared by all dispatchers.
+    pub(crate) chunks: Arc<ChunkCache>,
     /// Shared by all dispatchers.
     pub(crate) documents: Arc<DocumentCache>,
     pub(crate) store: Arc<dyn Store>,
@@ -214,6 +217,7 @@ impl Dispatcher {
             mut position,
             target,
             log,
+            chunks,
             documents,
             store,
             stats,
@@ -230,7 +234,8 @@ impl Dispatcher {
         let gate =
             (spec.order == Order::ByKey).then(|| KeyGate::new(max_retrying.max(WAITING_FOR_KEY_LIMIT)));
         let needed = needed_offset(&position, &replays);
-        let replays = replays.into_iter().map(|record| Replay::new(record, &log, &store, now)).collect();
+        let replays =
+            replays.into_iter().map(|record| Replay::new(record, &log, &chunks, &store, now)).collect();
         let interval = options.checkpoint_interval;
         let tracer = options.spans.deliveries(&spec.tenant, &spec.name, target.kind());
         let mut checkpointer =
@@ -251,7 +256,7 @@ impl Dispatcher {
             random: options
                 .seed
                 .map_or_else(rand::make_rng, |seed| StdRng::seed_from_u64(seed ^ id.0.cast_unsigned())),
-            reader: Reader::new(log, position.progress.cursor()),
+            reader: Reader::new(log, chunks, position.progress.cursor()),
             documents,
             filter_failures: 0,
             transformer,

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use super::dispatch::Chosen;
 use super::filtering::Wanted;
 use super::{Dispatcher, READ_RETRY_WAIT};
-use crate::call::decode;
+use crate::decoded_chunk::{ChunkCache, Decoded};
 use crate::event_log::EventLog;
 use crate::key_gate::{Admission, Place};
 use crate::rate_limit::RateLimit;
@@ -91,12 +91,13 @@ impl Replay {
     pub(crate) fn new(
         record: ReplayRecord,
         log: &Arc<dyn EventLog>,
+        chunks: &Arc<ChunkCache>,
         store: &Arc<dyn Store>,
         now: Instant,
     ) -> Self {
         let position = record.progress.next_offset;
         let source = match record.request.kind {
-            ReplayKind::Replay => Source::Log(Reader::new(Arc::clone(log), position)),
+            ReplayKind::Replay => Source::Log(Reader::new(Arc::clone(log), Arc::clone(chunks), position)),
             ReplayKind::Redrive => Source::DeadLetters(LetterReader {
                 store: Arc::clone(store),
                 subscription: record.request.subscription,
@@ -188,11 +189,9 @@ impl Replay {
         let lost_to = match &mut self.source {
             Source::DeadLetters(letters) => return letters.peek(&mut self.record, &mut self.position),
             Source::Log(reader) => match reader.peek() {
-                Next::Record(record) => match decode(record) {
-                    Ok(event) => return Peeked::Event(event),
-                    // The live cursor has made a dead letter of it, and nothing else can be made of it.
-                    Err(_) => record.offset + 1,
-                },
+                Next::Record(Decoded::Event(event)) => return Peeked::Event(event.clone()),
+                // The live cursor has made a dead letter of it, and nothing else can be made of it.
+                Next::Record(Decoded::Undecodable { record, .. }) => record.offset + 1,
                 Next::Lost { end } => end,
                 Next::Reading | Next::AtEnd => return Peeked::Wait,
             },
@@ -204,7 +203,7 @@ impl Replay {
     /// Takes, or passes over, the event that [`Self::peek`] has shown.
     fn take(&mut self, offset: u64) {
         match &mut self.source {
-            Source::Log(reader) => drop(reader.take()),
+            Source::Log(reader) => reader.pass(),
             Source::DeadLetters(letters) => drop(letters.page.pop_front()),
         }
         self.pass_to(offset + 1);

@@ -99,6 +99,7 @@ async fn subscriptions_build_the_tree_of_an_event_once() {
     let worlds: Vec<World> = (0..100)
         .map(|n| World {
             log: first.log.clone(),
+            chunks: first.chunks.clone(),
             documents: first.documents.clone(),
             ..deliver_all(json!({ "filter": { "cel": format!("data.n != {n}") } }))
         })

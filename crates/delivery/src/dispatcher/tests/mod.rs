@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Command, Directive, Dispatcher, Ended, Parts, Target};
+use crate::decoded_chunk::ChunkCache;
 use crate::metrics::DeliveryMetrics;
 use crate::model::{Activity, MemoryLog, MemoryStore, ScriptedSink, Step};
 use crate::options::EngineOptions;
@@ -40,6 +41,7 @@ struct World {
     store: Arc<MemoryStore>,
     sink: Arc<ScriptedSink>,
     activity: Arc<Activity>,
+    chunks: Arc<ChunkCache>,
     documents: Arc<DocumentCache>,
     spec: Subscription,
     /// Whether consumers pull, and the sink gets nothing.
@@ -92,6 +94,7 @@ impl World {
             store: Arc::new(MemoryStore::new(0, activity.clone())),
             sink: Arc::new(ScriptedSink::new(batch, activity.clone(), script)),
             activity,
+            chunks: Arc::default(),
             documents: Arc::new(DocumentCache::new(1 << 20)),
             spec,
             is_pull: false,
@@ -133,6 +136,7 @@ impl World {
             position,
             target,
             log: Arc::new(self.log.clone()),
+            chunks: self.chunks.clone(),
             documents: self.documents.clone(),
             store: self.store.clone(),
             stats: stats.clone(),
