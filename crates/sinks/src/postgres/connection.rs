@@ -22,6 +22,9 @@ use crate::egress::{ClientTls, Connector, Endpoint, Protocols, Stream};
 use crate::setting_files::SecretSource;
 use crate::{BoxFuture, Environment, SinkError, host};
 
+/// How often a table is tried to be created.
+const CREATE_TRIES: usize = 5;
+
 /// How long a closing connection may take to say so to the server.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -150,13 +153,18 @@ impl Connection {
 
     /// Creates what is not there, by a statement with `IF NOT EXISTS`, and in no transaction.
     ///
-    /// Of two who create it at the same moment PostgreSQL fails one all the same; who tries again finds it there.
+    /// Of several who create it at the same moment PostgreSQL fails some all the same; who tries again finds it there, if not at
+    /// once.
     pub(super) async fn create(&self, deadline: Instant, sql: &str) -> Result<(), Failure> {
         let create = || self.run(deadline, self.client.batch_execute(sql));
-        match create().await {
-            Err(failure) if failure.leaves_connection() => create().await,
-            created => created,
+        let mut created = create().await;
+        for _ in 1..CREATE_TRIES {
+            if !created.as_ref().is_err_and(Failure::leaves_connection) {
+                break;
+            }
+            created = create().await;
         }
+        created
     }
 
     /// Says in the log when the server does not keep what it has acknowledged.
