@@ -69,6 +69,13 @@ impl Component {
     /// Stops its processes without ending them: nobody answers, and no connection closes.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
+        // A thread that waits for a processor goes on for a while.
+        let child = i32::try_from(self.child.as_ref().unwrap().id()).unwrap();
+        let began = Instant::now();
+        while std::iter::once(child).chain(descendants(child)).any(is_running) {
+            assert!(began.elapsed() < START_PATIENCE, "{} goes on", self.name);
+            std::thread::yield_now();
+        }
     }
 
     /// Bytes that were sent to it, or wait to be, and that it has not read: while it stands still, whether something is on
@@ -157,6 +164,17 @@ fn descendants(process: i32) -> Vec<i32> {
         std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
     let children = children.split_whitespace().filter_map(|child| child.parse().ok());
     children.flat_map(|child| std::iter::once(child).chain(descendants(child))).collect()
+}
+
+/// Whether any of a process's threads is neither stopped nor gone.
+fn is_running(process: i32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
+    threads.into_iter().any(|thread| {
+        // A thread that has just ended is not running.
+        let stat = thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+        let state = stat.ok().and_then(|stat| stat.rsplit(')').next()?.trim_start().chars().next());
+        state.is_some_and(|state| !matches!(state, 'T' | 't' | 'Z' | 'X'))
+    })
 }
 
 fn is_available(name: &str) -> bool {

@@ -12,6 +12,7 @@ mod exactly_once;
 mod fake_store;
 mod faults;
 mod folders;
+mod gcs;
 mod guard;
 #[cfg(feature = "parquet")]
 mod parquet;

@@ -269,7 +269,7 @@ async fn what_is_no_parquet_file_of_ours_is_not_taken_for_delivered_events() {
         with_footer(&[0]),
     ];
     if let Some(duckdb) = DuckDb::start() {
-        let other = directory.path().join("other.parquet");
+        let other = duckdb.0.directory().join("other.parquet");
         let copy = format!("copy (select 7::bigint as \"offset\") to '{}' (format parquet)", other.display());
         duckdb.query(&copy);
         hostile.push(std::fs::read(other).unwrap());

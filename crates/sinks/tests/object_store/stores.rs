@@ -196,7 +196,7 @@ fn files(directory: &Path) -> Objects {
 }
 
 /// All objects of the bucket of a store that asks for no signature.
-fn bucket(address: SocketAddr) -> Objects {
+pub(crate) fn bucket(address: SocketAddr) -> Objects {
     let mut objects = Objects::new();
     let mut after = String::new();
     loop {
@@ -229,7 +229,8 @@ fn container_page() -> String {
 /// The texts of all elements with that name.
 fn texts(xml: Vec<u8>, name: &str) -> Vec<String> {
     let xml = String::from_utf8(xml).unwrap();
-    let elements = xml.split(&format!("<{name}>")).skip(1);
+    let begin = format!("<{name}>");
+    let elements = xml.split(&begin).skip(1);
     let text = |rest: &str| rest.split_once("</").unwrap().0.replace("&amp;", "&");
     elements.map(text).collect()
 }
