@@ -91,7 +91,7 @@ fn write(compression: Compression, events: &[StoredEvent]) -> Result<Vec<u8>, Pa
                 write_bytes(column.untyped(), events, |event| Some(ByteArray::from(&*of(event)?)))?;
             }
             Values::Bytes(of) => {
-                write_bytes(column.untyped(), events, |event| of(event).map(ByteArray::from))?
+                write_bytes(column.untyped(), events, |event| of(event).map(ByteArray::from))?;
             }
         }
         column.close()?;

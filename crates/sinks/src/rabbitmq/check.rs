@@ -80,7 +80,7 @@ async fn check_rights(
     let (exchange, key) = (short(exchange)?, short(routing_key.unwrap_or_default())?);
     let mut published = publish_and_roll_back(connection, &exchange, &key).await?;
     for _ in 1..TRIES {
-        if !published.as_ref().is_err_and(|error| is_closed_channel(error)) {
+        if !published.as_ref().is_err_and(is_closed_channel) {
             break;
         }
         published = publish_and_roll_back(connection, &exchange, &key).await?;
