@@ -71,7 +71,7 @@ impl Filter {
     /// The patterns for types, sources and subjects.
     #[must_use]
     pub fn into_patterns(self) -> (Vec<String>, Vec<String>, Vec<String>) {
-        let patterns = |globs: Vec<Glob>| globs.into_iter().map(|glob| glob.0).collect();
+        let patterns = |globs: Vec<Glob>| globs.into_iter().map(|glob| glob.pattern).collect();
         (patterns(self.types), patterns(self.sources), patterns(self.subjects))
     }
 
@@ -107,7 +107,7 @@ fn globs(field: &'static str, patterns: Vec<String>) -> Result<Vec<Glob>, Filter
         .map(|pattern| {
             let stars = pattern.bytes().filter(|&byte| byte == b'*').count();
             if (1..=MAX_PATTERN_BYTES).contains(&pattern.len()) && stars <= MAX_STARS {
-                Ok(Glob(pattern))
+                Ok(Glob::new(pattern))
             } else {
                 Err(FilterError::Pattern { field, pattern: pattern.chars().take(64).collect() })
             }
@@ -148,14 +148,27 @@ impl From<Filter> for Patterns {
 
 /// A pattern with stars.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Glob(String);
+struct Glob {
+    pattern: String,
+    /// Where its first star is.
+    star: Option<usize>,
+}
 
 impl Glob {
+    fn new(pattern: String) -> Self {
+        Self { star: pattern.find('*'), pattern }
+    }
+
     /// Each part between stars is taken at its first place, which leaves the most to the parts after it.
     fn matches(&self, text: &str) -> bool {
-        let Some((first, rest)) = self.0.split_once('*') else {
-            return self.0 == text;
+        let Some(star) = self.star else {
+            return self.pattern == text;
         };
+        let (first, rest) = (&self.pattern[..star], &self.pattern[star + 1..]);
+        // One byte tells most texts apart, for a fraction of what comparing the rest costs.
+        if first.bytes().next().is_some_and(|byte| text.as_bytes().first() != Some(&byte)) {
+            return false;
+        }
         let Some(mut text) = text.strip_prefix(first) else {
             return false;
         };
@@ -183,7 +196,7 @@ mod tests {
     }
 
     fn glob(pattern: &str, text: &str) -> bool {
-        Glob(pattern.to_owned()).matches(text)
+        Glob::new(pattern.to_owned()).matches(text)
     }
 
     #[test]

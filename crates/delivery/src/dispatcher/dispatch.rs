@@ -288,7 +288,7 @@ impl Dispatcher {
         }
         let (tenant, filter) = (self.spec.tenant.as_str(), &self.spec.filter);
         let passed =
-            self.reader.pass_while(*scan, |event| event.tenant() != tenant || filter.excludes(event));
+            self.reader.pass_while(*scan, |event| filter.excludes(event) || event.tenant() != tenant);
         if passed > 0 {
             let end = self.reader.position();
             self.progress.settle_range(first..end);
