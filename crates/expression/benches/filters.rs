@@ -24,7 +24,11 @@ fn main() {
     println!("{} bytes of data an event\n", events[0].data().unwrap().1.len());
     for (what, json, subscriptions) in [
         ("patterns", r#"{"types": ["order.*"]}"#, 1),
-        ("an expression over attributes", r#"{"cel": "type.startsWith('order.') && subject != ''"}"#, 1),
+        (
+            "an expression over attributes",
+            r#"{"cel": "event.type.startsWith('order.') && event.subject != ''"}"#,
+            1,
+        ),
         (
             "an expression over the data",
             r#"{"cel": "data.amount > 100 && data.customer.country == 'DE'"}"#,
