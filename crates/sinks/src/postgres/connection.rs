@@ -22,8 +22,8 @@ use crate::egress::{ClientTls, Connector, Endpoint, Protocols, Stream};
 use crate::setting_files::SecretSource;
 use crate::{BoxFuture, Environment, SinkError, host};
 
-/// How often a table is tried to be created.
-const CREATE_TRIES: usize = 5;
+/// The lock under which tables are created: `eventrel` in ASCII.
+const CREATION_LOCK: i64 = 0x6576_656e_7472_656c;
 
 /// How long a closing connection may take to say so to the server.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -153,18 +153,11 @@ impl Connection {
 
     /// Creates what is not there, by a statement with `IF NOT EXISTS`, and in no transaction.
     ///
-    /// Of several who create it at the same moment PostgreSQL fails some all the same; who tries again finds it there, if not at
-    /// once.
+    /// Of several who create it at the same moment PostgreSQL fails some all the same, so one is let in at a time.
     pub(super) async fn create(&self, deadline: Instant, sql: &str) -> Result<(), Failure> {
-        let create = || self.run(deadline, self.client.batch_execute(sql));
-        let mut created = create().await;
-        for _ in 1..CREATE_TRIES {
-            if !created.as_ref().is_err_and(Failure::leaves_connection) {
-                break;
-            }
-            created = create().await;
-        }
-        created
+        // Sent together, both are one transaction, whose end gives the lock back.
+        let sql = format!("SELECT pg_catalog.pg_advisory_xact_lock({CREATION_LOCK}); {sql}");
+        self.run(deadline, self.client.batch_execute(&sql)).await
     }
 
     /// Says in the log when the server does not keep what it has acknowledged.

@@ -63,6 +63,13 @@ impl Component {
         self.signal(Signal::KILL);
         if let Some(mut child) = self.child.take() {
             child.wait().unwrap();
+            // What it had started may take a moment longer to be gone.
+            let began = Instant::now();
+            while began.elapsed() < START_PATIENCE
+                && std::net::TcpStream::connect_timeout(&self.address(), Duration::from_secs(1)).is_ok()
+            {
+                std::thread::yield_now();
+            }
         }
     }
 
