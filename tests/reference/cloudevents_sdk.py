@@ -30,7 +30,7 @@ from cloudevents.v1.conversion import to_structured as older_to_structured
 from cloudevents.v1.http import CloudEvent as OlderCloudEvent
 
 DEADLINE_SECONDS = 60
-BINARY = os.environ["EVENTRELAY_BINARY"]
+BINARY = os.environ["TEST_BINARY"]
 
 # What is compared: the attributes that a producer chooses, and the data.
 KINDS = {

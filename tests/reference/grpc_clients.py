@@ -27,7 +27,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_tools import protoc
 
 DEADLINE_SECONDS = 60
-BINARY = os.environ["EVENTRELAY_BINARY"]
+BINARY = os.environ["TEST_BINARY"]
 CONTRACTS = Path(__file__).resolve().parents[2] / "proto"
 
 

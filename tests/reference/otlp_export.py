@@ -26,7 +26,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
 
 DEADLINE_SECONDS = 60
-BINARY = os.environ["EVENTRELAY_BINARY"]
+BINARY = os.environ["TEST_BINARY"]
 CONTRACTS = Path(__file__).resolve().parents[2] / "proto"
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PARENT_ID = "b7ad6b7169203331"

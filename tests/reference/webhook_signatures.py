@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from standardwebhooks import Webhook, WebhookVerificationError
 
 DEADLINE_SECONDS = 60
-BINARY = os.environ["EVENTRELAY_BINARY"]
+BINARY = os.environ["TEST_BINARY"]
 
 
 def symmetric_secret():

@@ -11,8 +11,8 @@
 //!
 //! | variable | |
 //! |---|---|
-//! | `EVENTRELAY_FUZZ_SECONDS` | how long each target runs; a second when it is not set |
-//! | `EVENTRELAY_FUZZ_SEED` | repeats the random choices of an earlier run |
+//! | `TEST_FUZZ_SECONDS` | how long each target runs; a second when it is not set |
+//! | `TEST_FUZZ_SEED` | repeats the random choices of an earlier run |
 //!
 //! An input that fails is made as small as it goes, and kept in `target/fuzz/<target>/`. Once its fault is mended it
 //! belongs in the corpus: every file there is tried in every run.
@@ -59,8 +59,8 @@ pub struct Target<'a> {
 /// # Panics
 /// When the target panics for some input, with the smallest one found.
 pub fn fuzz<Way: Hash>(target: Target<'_>, run: impl Fn(&[u8]) -> Way) {
-    let seed = number_from_environment("EVENTRELAY_FUZZ_SEED").unwrap_or_else(fresh_seed);
-    let time = number_from_environment("EVENTRELAY_FUZZ_SECONDS").map_or(USUAL_TIME, Duration::from_secs);
+    let seed = number_from_environment("TEST_FUZZ_SEED").unwrap_or_else(fresh_seed);
+    let time = number_from_environment("TEST_FUZZ_SECONDS").map_or(USUAL_TIME, Duration::from_secs);
     let way = |input: &[u8]| {
         catch_unwind(AssertUnwindSafe(|| {
             let mut hasher = DefaultHasher::new();
@@ -85,7 +85,7 @@ pub fn fuzz<Way: Hash>(target: Target<'_>, run: impl Fn(&[u8]) -> Way) {
         }
         tried += 1;
     }
-    println!("{}: {tried} inputs, {} ways, EVENTRELAY_FUZZ_SEED={seed}", target.name, corpus.ways());
+    println!("{}: {tried} inputs, {} ways, TEST_FUZZ_SEED={seed}", target.name, corpus.ways());
 }
 
 /// Keeps the input, made smaller, and lets it fail once more where its panic can be read.
@@ -94,7 +94,7 @@ fn fail<Way>(target: Target<'_>, seed: u64, input: &[u8], what: &str, run: &impl
         shrinking::shrink(input, |input| catch_unwind(AssertUnwindSafe(|| drop(run(input)))).is_err());
     let kept = corpus::keep_failing(target.name, &small);
     println!(
-        "{} failed on {what} with EVENTRELAY_FUZZ_SEED={seed}; {} bytes are in {}: {}",
+        "{} failed on {what} with TEST_FUZZ_SEED={seed}; {} bytes are in {}: {}",
         target.name,
         small.len(),
         kept.display(),

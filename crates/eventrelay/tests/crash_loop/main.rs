@@ -10,7 +10,7 @@
 //! its number, so nothing of it need be remembered ([`workload`]). After the last kill there is a quiet phase, and then
 //! all of it is held against the log ([`audit`]).
 //!
-//! `EVENTRELAY_CRASH_ROUNDS=1000` runs longer than the 50 rounds of every day, and `EVENTRELAY_CRASH_SEED` repeats the
+//! `TEST_CRASH_ROUNDS=1000` runs longer than the 50 rounds of every day, and `TEST_CRASH_SEED` repeats the
 //! random choices of an earlier run; what the machine does in between is its own.
 
 #![allow(
@@ -59,9 +59,9 @@ const PRODUCERS: u64 = 4;
 
 #[test]
 fn nothing_is_lost_doubled_invented_or_reordered_however_often_it_is_killed() {
-    let rounds = number_from_environment("EVENTRELAY_CRASH_ROUNDS").unwrap_or(DEFAULT_ROUNDS);
-    let seed = number_from_environment("EVENTRELAY_CRASH_SEED").unwrap_or_else(fresh_seed);
-    println!("{rounds} rounds with EVENTRELAY_CRASH_SEED={seed}");
+    let rounds = number_from_environment("TEST_CRASH_ROUNDS").unwrap_or(DEFAULT_ROUNDS);
+    let seed = number_from_environment("TEST_CRASH_SEED").unwrap_or_else(fresh_seed);
+    println!("{rounds} rounds with TEST_CRASH_SEED={seed}");
 
     let directory = tempfile::tempdir().unwrap();
     let world = world(seed);
@@ -74,7 +74,7 @@ fn nothing_is_lost_doubled_invented_or_reordered_however_often_it_is_killed() {
     let sightings = run_rounds(&world, &mut lives, rounds, seed);
     let report = examine(&world, &lives, &sightings);
     println!("{}", report.text(rounds, lives.tally, started.elapsed(), &world));
-    assert!(world.findings.is_empty(), "with EVENTRELAY_CRASH_SEED={seed}:\n{}", world.findings);
+    assert!(world.findings.is_empty(), "with TEST_CRASH_SEED={seed}:\n{}", world.findings);
 }
 
 fn number_from_environment(name: &str) -> Option<u64> {

@@ -7,7 +7,7 @@
 //! so that receipts of before and after a kill can be compared. At the end all receipts are held against each other and
 //! against the log ([`receipts`]).
 //!
-//! `EVENTRELAY_CRASH_ROUNDS` is the number of kills, 30 when it is not set; `EVENTRELAY_CRASH_SEED` repeats the random choices.
+//! `TEST_CRASH_ROUNDS` is the number of kills, 30 when it is not set; `TEST_CRASH_SEED` repeats the random choices.
 
 #![allow(
     clippy::unwrap_used,
@@ -44,9 +44,9 @@ const KEYS_PER_LIFE: u64 = 6;
 
 #[test]
 fn sixty_four_publishers_over_three_protocols_and_kills_make_one_event_of_a_key() {
-    let kills = number_from_environment("EVENTRELAY_CRASH_ROUNDS").unwrap_or(DEFAULT_KILLS);
-    let seed = number_from_environment("EVENTRELAY_CRASH_SEED").unwrap_or_else(fresh_seed);
-    println!("{kills} kills with EVENTRELAY_CRASH_SEED={seed}");
+    let kills = number_from_environment("TEST_CRASH_ROUNDS").unwrap_or(DEFAULT_KILLS);
+    let seed = number_from_environment("TEST_CRASH_SEED").unwrap_or_else(fresh_seed);
+    println!("{kills} kills with TEST_CRASH_SEED={seed}");
 
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("eventrelay.toml"), SMALL_LOG).unwrap();
@@ -70,7 +70,7 @@ fn sixty_four_publishers_over_three_protocols_and_kills_make_one_event_of_a_key(
         assert!(receipts.by_door().contains_key(&door), "nobody came through {door:?}");
     }
     let findings = receipts.check(&log);
-    assert!(findings.is_empty(), "with EVENTRELAY_CRASH_SEED={seed}:\n{}", findings.join("\n"));
+    assert!(findings.is_empty(), "with TEST_CRASH_SEED={seed}:\n{}", findings.join("\n"));
 }
 
 fn number_from_environment(name: &str) -> Option<u64> {

@@ -6,9 +6,9 @@ use super::workload::{Deed, EVERY_DEED, Life, options};
 use crate::commit_queue::RecordOutcome;
 use crate::disk::simulated::{CrashPoint, CrashSampling, SimulatedDisk};
 
-/// How far a run goes: a few seconds by default, all that is possible with `EVENTRELAY_LONG_TESTS=1`.
+/// How far a run goes: a few seconds by default, all that is possible with `TEST_LONG=1`.
 fn long() -> bool {
-    std::env::var_os("EVENTRELAY_LONG_TESTS").is_some()
+    std::env::var_os("TEST_LONG").is_some()
 }
 
 /// How much has been tried.

@@ -60,7 +60,7 @@ fn bases(disk: &SimulatedDisk) -> Vec<u64> {
 
 #[test]
 fn every_flipped_bit_of_what_was_acknowledged_is_found_and_named() {
-    let long = std::env::var_os("EVENTRELAY_LONG_TESTS").is_some();
+    let long = std::env::var_os("TEST_LONG").is_some();
     let disk = whole_log(20);
     assert!(bases(&disk).len() >= 3);
     assert_eq!(complaint(&disk), None);

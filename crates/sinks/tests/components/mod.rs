@@ -1,7 +1,7 @@
 //! Private instances of the real components, each in a directory and on a port of its own, started by the same scripts that
 //! a person starts them with (`scripts/services`).
 //!
-//! A component that is not installed skips its tests, and says so; with `EVENTRELAY_SERVICES_REQUIRED=1`, as where all is
+//! A component that is not installed skips its tests, and says so; with `TEST_SERVICES_REQUIRED=1`, as where all is
 //! installed, that is a failure instead.
 
 #![allow(dead_code, reason = "each sink's tests use a part")]
@@ -31,7 +31,7 @@ impl Component {
     /// Starts a component with no data; none, with a word about it, when it is not installed.
     pub(crate) fn start(name: &'static str) -> Option<Self> {
         if !is_available(name) {
-            let required = std::env::var_os("EVENTRELAY_SERVICES_REQUIRED").is_some_and(|it| it == "1");
+            let required = std::env::var_os("TEST_SERVICES_REQUIRED").is_some_and(|it| it == "1");
             assert!(!required, "{name} is not installed: scripts/services install {name}");
             skip(name);
             return None;
@@ -202,7 +202,7 @@ fn skip(name: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let line = format!("{test}: {name} is not installed: scripts/services install {name}\n");
     print!("SKIPPED {line}");
-    if let Some(list) = std::env::var_os("EVENTRELAY_SKIPPED_TESTS") {
+    if let Some(list) = std::env::var_os("TEST_SKIPPED_LIST") {
         let mut list = std::fs::File::options().create(true).append(true).open(list).unwrap();
         list.write_all(line.as_bytes()).unwrap();
     }

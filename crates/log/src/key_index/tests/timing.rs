@@ -1,4 +1,4 @@
-//! Figures at size, on the real disk: `EVENTRELAY_KEY_INDEX_KEYS=10000000 cargo test --release -p eventrelay-log
+//! Figures at size, on the real disk: `TEST_KEY_INDEX_KEYS=10000000 cargo test --release -p eventrelay-log
 //! key_index_figures -- --nocapture`. Without the variable it runs with few keys, as a test like any other.
 
 use std::hint::black_box;
@@ -14,7 +14,7 @@ const WINDOW_MICROS: u64 = u64::MAX;
 
 #[test]
 fn key_index_figures() {
-    let keys: u64 = std::env::var("EVENTRELAY_KEY_INDEX_KEYS").map_or(20_000, |keys| keys.parse().unwrap());
+    let keys: u64 = std::env::var("TEST_KEY_INDEX_KEYS").map_or(20_000, |keys| keys.parse().unwrap());
     let directory = std::env::temp_dir().join(format!("eventrelay-key-index-{}", std::process::id()));
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
     let before = resident_mib();
