@@ -1,10 +1,11 @@
 //! The API keys: what each may do, and the hash by which it is known. What a key says is shown once and kept nowhere.
 
 use eventrelay_event::Tenant;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
+use crate::audit_log::{self, AuditEntry};
 use crate::state::unreadable;
-use crate::{State, StateError};
+use crate::{State, StateError, tenants};
 
 /// A stored API key. Times are microseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,13 +30,22 @@ pub struct ApiKeyRecord {
     pub revoked_at_micros: Option<u64>,
 }
 
+const COLUMNS: &str =
+    "id, secret_hash, tenant, name, scopes, created_at_micros, expires_at_micros, last_used_at_micros,
+    revoked_at_micros";
+
 impl State {
-    /// Stores a new key; durable once this returns Ok.
+    /// Stores a new key, and the tenant where it is named for the first time; durable once this returns Ok.
     ///
     /// # Errors
     /// When the disk is full or fails.
-    pub async fn create_api_key(&self, key: ApiKeyRecord) -> Result<(), StateError> {
-        self.writer.write(move |tx| insert(tx, &key)).await
+    pub async fn create_api_key(&self, key: ApiKeyRecord, audit: AuditEntry) -> Result<(), StateError> {
+        let create = move |tx: &rusqlite::Savepoint<'_>| {
+            tenants::ensure(tx, &key.tenant, key.created_at_micros)?;
+            insert(tx, &key)?;
+            audit_log::append(tx, &audit)
+        };
+        self.writer.write(create).await
     }
 
     /// All keys, the revoked ones too, by id. Blocking.
@@ -44,11 +54,7 @@ impl State {
     /// When the file cannot be read.
     pub fn api_keys(&self) -> Result<Vec<ApiKeyRecord>, StateError> {
         let reader = self.reader();
-        let mut statement = reader.prepare_cached(
-            "SELECT id, secret_hash, tenant, name, scopes, created_at_micros, expires_at_micros,
-                    last_used_at_micros, revoked_at_micros
-             FROM api_keys ORDER BY id",
-        )?;
+        let mut statement = reader.prepare_cached(&format!("SELECT {COLUMNS} FROM api_keys ORDER BY id"))?;
         let mut rows = statement.query([])?;
         let mut keys = Vec::new();
         while let Some(row) = rows.next()? {
@@ -57,17 +63,58 @@ impl State {
         Ok(keys)
     }
 
+    /// The keys of a tenant, or of all, whose ids follow `after`, at most `limit`, the revoked ones too, by id. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn api_keys_after(
+        &self,
+        tenant: Option<&Tenant>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<ApiKeyRecord>, StateError> {
+        let reader = self.reader();
+        let mut statement = reader.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM api_keys WHERE id > ?1 AND (?2 IS NULL OR tenant = ?2) ORDER BY id LIMIT ?3"
+        ))?;
+        let mut rows = statement.query((after, tenant.map(Tenant::as_str), limit))?;
+        let mut keys = Vec::new();
+        while let Some(row) = rows.next()? {
+            keys.push(read(row)?);
+        }
+        Ok(keys)
+    }
+
+    /// The key of this id, also a revoked one. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn api_key(&self, id: &str) -> Result<Option<ApiKeyRecord>, StateError> {
+        let reader = self.reader();
+        let mut statement =
+            reader.prepare_cached(&format!("SELECT {COLUMNS} FROM api_keys WHERE id = ?1"))?;
+        statement.query_row([id], |row| Ok(read(row))).optional()?.transpose()
+    }
+
     /// Ends a key for good; durable once this returns Ok. False when there is none of this id that is not revoked.
     ///
     /// # Errors
     /// When the disk is full or fails.
-    pub async fn revoke_api_key(&self, id: String, now_micros: u64) -> Result<bool, StateError> {
+    pub async fn revoke_api_key(
+        &self,
+        id: String,
+        now_micros: u64,
+        audit: AuditEntry,
+    ) -> Result<bool, StateError> {
         let revoke = move |tx: &rusqlite::Savepoint<'_>| {
             let changed = tx
                 .prepare_cached(
                     "UPDATE api_keys SET revoked_at_micros = ?2 WHERE id = ?1 AND revoked_at_micros IS NULL",
                 )?
                 .execute((&id, now_micros))?;
+            if changed > 0 {
+                audit_log::append(tx, &audit)?;
+            }
             Ok(changed > 0)
         };
         self.writer.write(revoke).await

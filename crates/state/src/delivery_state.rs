@@ -1,5 +1,8 @@
 //! What became of one event for one subscription. Cursors and exceptions tell: nothing is stored per delivery that went well.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::state::unreadable;
@@ -32,7 +35,96 @@ pub enum DeliveryState {
     },
 }
 
+/// What became of a range of events for one subscription, as of one checkpoint.
+#[derive(Debug, Clone)]
+pub struct DeliveryStates {
+    progress: Progress,
+    /// Those that are retrying or dead.
+    exceptions: BTreeMap<u64, DeliveryState>,
+}
+
+impl DeliveryStates {
+    /// What became of the event at `offset`, which must be in the range that was asked for.
+    #[must_use]
+    pub fn of(&self, offset: u64) -> DeliveryState {
+        match self.exceptions.get(&offset) {
+            Some(state) => state.clone(),
+            None if self.progress.is_settled(offset) => DeliveryState::Settled,
+            None => DeliveryState::Pending,
+        }
+    }
+}
+
+/// Deliveries of which each has a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exception {
+    /// They failed and will be tried again.
+    Retrying,
+    /// They will not be tried again by themselves.
+    Dead,
+}
+
 impl State {
+    /// What became of the events of a range for a subscription, as of its latest checkpoint. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or there is no such subscription.
+    pub fn delivery_states(
+        &self,
+        id: SubscriptionId,
+        range: Range<u64>,
+    ) -> Result<DeliveryStates, StateError> {
+        let reader = self.reader();
+        let view = reader.unchecked_transaction()?;
+        let mut exceptions = BTreeMap::new();
+        let mut statement = view.prepare_cached(
+            "SELECT offset, attempts, due_at_micros, last_error FROM retrying
+             WHERE subscription_id = ?1 AND offset >= ?2 AND offset < ?3",
+        )?;
+        let mut rows = statement.query((id.0, range.start, bounded(range.end)))?;
+        while let Some(row) = rows.next()? {
+            let (attempts, due_at_micros, last_error) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            exceptions.insert(row.get(0)?, DeliveryState::Retrying { attempts, due_at_micros, last_error });
+        }
+        let mut statement = view.prepare_cached(
+            "SELECT offset, attempts, dead_at_micros, reason FROM dead_letters
+             WHERE subscription_id = ?1 AND offset >= ?2 AND offset < ?3",
+        )?;
+        let mut rows = statement.query((id.0, range.start, bounded(range.end)))?;
+        while let Some(row) = rows.next()? {
+            let (attempts, dead_at_micros, reason) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            exceptions.insert(row.get(0)?, DeliveryState::Dead { attempts, dead_at_micros, reason });
+        }
+        Ok(DeliveryStates { progress: progress(&view, id)?, exceptions })
+    }
+
+    /// The offsets of a range whose deliveries are retrying, or dead; at most `limit`. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn exceptions(
+        &self,
+        id: SubscriptionId,
+        which: Exception,
+        range: Range<u64>,
+        newest_first: bool,
+        limit: u32,
+    ) -> Result<Vec<u64>, StateError> {
+        let table = match which {
+            Exception::Retrying => "retrying",
+            Exception::Dead => "dead_letters",
+        };
+        let order = if newest_first { "DESC" } else { "ASC" };
+        let reader = self.reader();
+        let mut statement = reader.prepare_cached(&format!(
+            "SELECT offset FROM {table} WHERE subscription_id = ?1 AND offset >= ?2 AND offset < ?3
+             ORDER BY offset {order} LIMIT ?4"
+        ))?;
+        let offsets =
+            statement.query_map((id.0, range.start, bounded(range.end), limit), |row| row.get(0))?;
+        Ok(offsets.collect::<Result<_, _>>()?)
+    }
+
     /// What became of the event at `offset` for a subscription, as of its latest checkpoint. Blocking.
     ///
     /// # Errors
@@ -50,6 +142,11 @@ impl State {
         let settled = progress(&view, id)?.is_settled(offset);
         Ok(if settled { DeliveryState::Settled } else { DeliveryState::Pending })
     }
+}
+
+/// No offset is beyond what SQLite can hold.
+fn bounded(offset: u64) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
 }
 
 fn dead(view: &Connection, id: SubscriptionId, offset: u64) -> Result<Option<DeliveryState>, StateError> {

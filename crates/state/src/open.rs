@@ -60,7 +60,13 @@ pub(crate) fn open_writer(path: &Path, log: LogIdentity, mode: OpenMode) -> Resu
     sync_directory(path)?;
     check_log_identity(&connection, path, log)?;
     check_cursors(&connection, path, log)?;
-    keep_reserve(&mut connection).map_err(sqlite)?;
+    match keep_reserve(&mut connection) {
+        // What is left of it is what there is: a full disk must not keep a relay from starting.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            tracing::warn!("the disk is full: the reserve of the state store is not made up");
+        }
+        kept => kept.map_err(sqlite)?,
+    }
     Ok(connection)
 }
 
@@ -194,6 +200,9 @@ fn check_cursors(connection: &Connection, path: &Path, log: LogIdentity) -> Resu
 
 /// Grows the file's free list and the write-ahead log to the reserve, by writing that much once and freeing it.
 fn keep_reserve(connection: &mut Connection) -> rusqlite::Result<()> {
+    // What an earlier process has left in the write-ahead log goes into the file first: the filling would stand behind it, and make
+    // the log longer by as much, where it has room to spare or has none.
+    checkpoint(connection, "RESTART")?;
     // A crash between the two steps below leaves the table.
     connection.execute_batch("DROP TABLE IF EXISTS reserve")?;
     let free_pages: u32 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
@@ -205,8 +214,12 @@ fn keep_reserve(connection: &mut Connection) -> rusqlite::Result<()> {
     fill.execute("INSERT INTO reserve (filler) VALUES (zeroblob(?1))", [RESERVE_BYTES])?;
     fill.commit()?;
     connection.execute_batch("DROP TABLE reserve")?;
-    let checkpoint = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], checkpoint).map(|_busy| ())
+    checkpoint(connection, "PASSIVE")
+}
+
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<()> {
+    let is_busy = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], is_busy).map(|_busy| ())
 }
 
 /// Makes the file's name durable.

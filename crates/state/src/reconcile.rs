@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
-use crate::state::{load_subscriptions, now_micros, unreadable, update_lifecycle};
+use crate::subscriptions::{insert, load_subscriptions, set_origin, update_lifecycle, update_spec};
 use crate::{
-    InvalidSubscription, Lifecycle, Progress, Start, State, StateError, Subscription, SubscriptionId,
+    InvalidSubscription, Lifecycle, Origin, Start, State, StateError, Subscription, SubscriptionId,
     SubscriptionRecord,
 };
 
@@ -16,6 +16,8 @@ use crate::{
 pub struct Reconciliation {
     /// Every declared subscription, in the declared order.
     pub declared: Vec<SubscriptionRecord>,
+    /// Those that were made through the API, and are not declared.
+    pub made_by_api: Vec<SubscriptionRecord>,
     /// Those that are new.
     pub created: Vec<SubscriptionId>,
     /// Those whose declaration has changed; their cursor is kept.
@@ -64,6 +66,7 @@ impl State {
     /// - A known one takes over the declaration and keeps its cursor, whatever its `start` now says. An orphaned one
     ///   is enabled again, and so is a disabled one whose sink has changed.
     /// - One that is no longer declared is orphaned: it keeps everything, and delivers nothing.
+    /// - One that was made through the API is left alone, unless one of its name is declared: then it is that one.
     ///
     /// # Errors
     /// When a declaration is invalid, a start cannot be resolved or the store fails; then nothing has changed.
@@ -91,7 +94,8 @@ impl State {
                 }
             });
         }
-        let undeclared: Vec<SubscriptionId> = stored.into_values().map(|record| record.id).collect();
+        let of_the_file = stored.into_values().filter(|record| record.origin == Origin::Configuration);
+        let undeclared: Vec<SubscriptionId> = of_the_file.map(|record| record.id).collect();
         Ok(self.writer.write(move |tx| apply(tx, steps, &undeclared)).await?)
     }
 }
@@ -130,6 +134,7 @@ fn apply(
 ) -> Result<Reconciliation, StateError> {
     let mut result = Reconciliation {
         declared: Vec::new(),
+        made_by_api: Vec::new(),
         created: Vec::new(),
         changed: Vec::new(),
         orphaned: Vec::new(),
@@ -138,7 +143,7 @@ fn apply(
     for step in steps {
         let id = match step {
             Step::Create { spec, start_offset } => {
-                let id = create(connection, &spec, start_offset)?;
+                let id = insert(connection, &spec, start_offset, Origin::Configuration)?;
                 result.created.push(id);
                 id
             }
@@ -148,6 +153,7 @@ fn apply(
                     result.changed.push(id);
                 }
                 update_lifecycle(connection, id, &lifecycle)?;
+                set_origin(connection, id, Origin::Configuration)?;
                 id
             }
         };
@@ -159,41 +165,10 @@ fn apply(
     let mut stored: HashMap<SubscriptionId, SubscriptionRecord> =
         load_subscriptions(connection)?.into_iter().map(|record| (record.id, record)).collect();
     result.declared = order.iter().filter_map(|id| stored.remove(id)).collect();
-    result.orphaned = stored.into_values().collect();
-    result.orphaned.sort_by_key(|record| record.id);
+    let (mut made, mut orphaned): (Vec<_>, Vec<_>) =
+        stored.into_values().partition(|record| record.origin == Origin::Api);
+    made.sort_by_key(|record| record.id);
+    orphaned.sort_by_key(|record| record.id);
+    (result.made_by_api, result.orphaned) = (made, orphaned);
     Ok(result)
-}
-
-fn create(
-    connection: &Connection,
-    spec: &Subscription,
-    start_offset: u64,
-) -> Result<SubscriptionId, StateError> {
-    let id: Option<i64> = connection
-        .prepare_cached(
-            "INSERT INTO subscriptions (tenant, name, spec, lifecycle, start_offset, created_at_micros)
-             VALUES (?1, ?2, ?3, 'enabled', ?4, ?5) RETURNING id",
-        )?
-        .query_row((spec.tenant.as_str(), &spec.name, spec_json(spec)?, start_offset, now_micros()), |row| {
-            row.get(0)
-        })
-        .optional()?;
-    let id = id.ok_or_else(|| unreadable("the id of a new subscription"))?;
-    connection
-        .prepare_cached(
-            "INSERT INTO cursors (subscription_id, next_offset, settled_beyond, saved_at_micros) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute((id, start_offset, Progress::new(start_offset).encode_beyond(), now_micros()))?;
-    Ok(SubscriptionId(id))
-}
-
-fn update_spec(connection: &Connection, id: SubscriptionId, spec: &Subscription) -> Result<(), StateError> {
-    connection
-        .prepare_cached("UPDATE subscriptions SET spec = ?2 WHERE id = ?1")?
-        .execute((id.0, spec_json(spec)?))?;
-    Ok(())
-}
-
-fn spec_json(spec: &Subscription) -> Result<String, StateError> {
-    serde_json::to_string(spec).map_err(|error| StateError::Failed { why: error.to_string() })
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use eventrelay_event::Purpose;
+use serde::{Deserialize, Serialize};
 
 use crate::{Progress, ReplayId, ReplayProgress, Subscription};
 
@@ -20,8 +21,38 @@ pub struct SubscriptionRecord {
     pub lifecycle: Lifecycle,
     /// Where it began: nothing below was ever for it.
     pub start_offset: u64,
+    /// Who declared it.
+    pub origin: Origin,
+    /// How often it has been changed, from 1: a new number with every change of declaration or lifecycle.
+    pub revision: u64,
     /// When it was first declared.
     pub created_at_micros: u64,
+    /// When it was last changed.
+    pub updated_at_micros: u64,
+}
+
+/// Who declares a subscription, and so may change its declaration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration file: it changes there.
+    Configuration,
+    /// The API: it stays until it is deleted there.
+    Api,
+}
+
+impl Origin {
+    /// The stable name: `configuration` or `api`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Api => "api",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Configuration, Self::Api].into_iter().find(|origin| origin.name() == name)
+    }
 }
 
 /// Whether a subscription delivers.
@@ -119,13 +150,19 @@ pub struct DeadLetter {
     pub dead_at_micros: u64,
 }
 
-/// One attempt, kept for people to look at. Only attempts that are not a success at the first try are kept.
+/// A kept attempt's number; never used again for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttemptId(pub i64);
+
+/// One attempt, kept for people to look at. Which ones are kept is the subscription's `keep_attempts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRecord {
     /// The event's offset.
     pub offset: u64,
     /// 1 for the first try.
     pub attempt: u32,
+    /// Why the event was on its way.
+    pub purpose: Purpose,
     /// What came of it.
     pub outcome: AttemptOutcome,
     /// What went wrong, for people; empty when delivered.
@@ -140,11 +177,31 @@ pub struct AttemptRecord {
     pub response_body: Option<Bytes>,
     /// Whether the answer was longer.
     pub response_truncated: bool,
+    /// What else is known of what was sent and came back, where the sink tells it.
+    pub exchange: Option<Exchange>,
+}
+
+/// A request and the head of its answer, as a person may see them: without secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchange {
+    /// `POST`, for example.
+    pub method: String,
+    /// Where to, without what may be secret in it.
+    pub url: String,
+    /// The request's headers in their order.
+    pub request_headers: Vec<(String, String)>,
+    /// The first bytes of the request's body, as text.
+    pub request_body: String,
+    /// Whether the body was longer.
+    pub request_truncated: bool,
+    /// The answer's headers in their order; empty where none came.
+    pub response_headers: Vec<(String, String)>,
 }
 
 impl AttemptRecord {
     /// How much of a target's answer is kept.
-    pub const RESPONSE_LIMIT_BYTES: usize = 1024;
+    pub const RESPONSE_LIMIT_BYTES: usize = 4096;
     /// How many of a subscription's attempts are kept, the newest.
     pub const KEPT_PER_SUBSCRIPTION: u32 = 1000;
 }

@@ -6,8 +6,14 @@ use rusqlite::{Connection, Transaction};
 pub(crate) const APPLICATION_ID: i32 = 0x4552_5354;
 
 /// Migration n (from 1) leads from version n − 1 to n. A released file never changes.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_initial.sql"), include_str!("../migrations/0002_replays.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_initial.sql"),
+    include_str!("../migrations/0002_replays.sql"),
+    include_str!("../migrations/0003_control.sql"),
+    include_str!("../migrations/0004_users.sql"),
+    include_str!("../migrations/0005_answers.sql"),
+    include_str!("../migrations/0006_svix.sql"),
+];
 
 /// The newest version this release knows.
 pub(crate) fn supported_version() -> u32 {

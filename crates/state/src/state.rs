@@ -11,13 +11,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use eventrelay_event::Purpose;
 use rusqlite::{Connection, Row};
 
+use crate::attempts::save_attempts;
 use crate::delivery_state::progress;
 use crate::open::{open_reader, open_writer};
 use crate::replays::save_progress;
+use crate::subscriptions::update_lifecycle;
 use crate::writer::Writer;
 use crate::{
-    AttemptOutcome, AttemptRecord, Checkpoint, DeadLetter, Lifecycle, LogIdentity, OpenError, OpenMode,
-    Position, Retrying, StateError, SubscriptionId, SubscriptionRecord,
+    Checkpoint, DeadLetter, LogIdentity, OpenError, OpenMode, Position, Retrying, StateError, SubscriptionId,
 };
 
 /// Subscriptions, cursors, retries, dead letters and attempts. Cheap to clone.
@@ -60,22 +61,6 @@ impl State {
         self.writer.write(move |tx| save_checkpoint(tx, &checkpoint)).await
     }
 
-    /// Enables, pauses or disables a subscription; durable once this returns Ok.
-    ///
-    /// # Errors
-    /// When the disk is full or fails.
-    pub async fn set_lifecycle(&self, id: SubscriptionId, lifecycle: Lifecycle) -> Result<(), StateError> {
-        self.writer.write(move |tx| update_lifecycle(tx, id, &lifecycle)).await
-    }
-
-    /// All subscriptions, also orphaned ones, in the order they were created. Blocking.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn subscriptions(&self) -> Result<Vec<SubscriptionRecord>, StateError> {
-        load_subscriptions(&self.reader())
-    }
-
     /// Where a subscription stands. Blocking.
     ///
     /// # Errors
@@ -95,55 +80,6 @@ impl State {
         Ok(Position { progress, retrying })
     }
 
-    /// How many dead letters a subscription has. Blocking.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn dead_letter_count(&self, id: SubscriptionId) -> Result<u64, StateError> {
-        let reader = self.reader();
-        let mut statement =
-            reader.prepare_cached("SELECT count(*) FROM dead_letters WHERE subscription_id = ?1")?;
-        Ok(statement.query_row([id.0], |row| row.get(0))?)
-    }
-
-    /// A subscription's dead letters from offset `from` on, at most `limit`, in offset order. Blocking.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn dead_letters(
-        &self,
-        id: SubscriptionId,
-        from: u64,
-        limit: u32,
-    ) -> Result<Vec<DeadLetter>, StateError> {
-        let reader = self.reader();
-        let mut statement = reader.prepare_cached(
-            "SELECT offset, append_time_micros, event, reason, attempts, first_failed_at_micros, dead_at_micros
-             FROM dead_letters WHERE subscription_id = ?1 AND offset >= ?2 ORDER BY offset LIMIT ?3",
-        )?;
-        let letters = statement.query_map((id.0, from, limit), read_dead_letter)?;
-        Ok(letters.collect::<Result<_, _>>()?)
-    }
-
-    /// A subscription's newest kept attempts, at most `limit`, newest first. Blocking.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn attempts(&self, id: SubscriptionId, limit: u32) -> Result<Vec<AttemptRecord>, StateError> {
-        let reader = self.reader();
-        let mut statement = reader.prepare_cached(
-            "SELECT offset, attempt, outcome, reason, started_at_micros, took_micros,
-                    response_status, response_body, response_truncated
-             FROM attempts WHERE subscription_id = ?1 ORDER BY id DESC LIMIT ?2",
-        )?;
-        let mut rows = statement.query((id.0, limit))?;
-        let mut attempts = Vec::new();
-        while let Some(row) = rows.next()? {
-            attempts.push(read_attempt(row)?);
-        }
-        Ok(attempts)
-    }
-
     pub(crate) fn reader(&self) -> MutexGuard<'_, Connection> {
         // A panic while reading leaves the connection as it was.
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
@@ -158,39 +94,6 @@ pub(crate) fn now_micros() -> u64 {
 
 pub(crate) fn unreadable(what: impl std::fmt::Display) -> StateError {
     StateError::Unreadable { what: what.to_string() }
-}
-
-pub(crate) fn load_subscriptions(connection: &Connection) -> Result<Vec<SubscriptionRecord>, StateError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, name, spec, lifecycle, lifecycle_reason, start_offset, created_at_micros
-         FROM subscriptions ORDER BY id",
-    )?;
-    let mut rows = statement.query([])?;
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (name, spec, lifecycle): (String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
-        records.push(SubscriptionRecord {
-            id: SubscriptionId(row.get(0)?),
-            spec: serde_json::from_str(&spec)
-                .map_err(|error| unreadable(format_args!("subscription `{name}`: {error}")))?,
-            lifecycle: Lifecycle::from_columns(&lifecycle, row.get(4)?)
-                .ok_or_else(|| unreadable(format_args!("subscription `{name}`: lifecycle `{lifecycle}`")))?,
-            start_offset: row.get(5)?,
-            created_at_micros: row.get(6)?,
-        });
-    }
-    Ok(records)
-}
-
-pub(crate) fn update_lifecycle(
-    connection: &Connection,
-    id: SubscriptionId,
-    lifecycle: &Lifecycle,
-) -> Result<(), StateError> {
-    connection
-        .prepare_cached("UPDATE subscriptions SET lifecycle = ?2, lifecycle_reason = ?3 WHERE id = ?1")?
-        .execute((id.0, lifecycle.name(), lifecycle.reason()))?;
-    Ok(())
 }
 
 fn save_checkpoint(connection: &Connection, checkpoint: &Checkpoint) -> Result<(), StateError> {
@@ -270,40 +173,6 @@ fn save_dead_letter(connection: &Connection, id: i64, letter: &DeadLetter) -> Re
     Ok(())
 }
 
-fn save_attempts(connection: &Connection, id: i64, attempts: &[AttemptRecord]) -> Result<(), StateError> {
-    if attempts.is_empty() {
-        return Ok(());
-    }
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO attempts (subscription_id, offset, attempt, outcome, reason, started_at_micros, took_micros,
-                               response_status, response_body, response_truncated)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?;
-    for attempt in attempts {
-        let body = attempt.response_body.as_deref();
-        let kept = body.map(|body| &body[..body.len().min(AttemptRecord::RESPONSE_LIMIT_BYTES)]);
-        insert.execute((
-            id,
-            attempt.offset,
-            attempt.attempt,
-            attempt.outcome.name(),
-            &attempt.reason,
-            attempt.started_at_micros,
-            attempt.took_micros,
-            attempt.response_status,
-            kept,
-            attempt.response_truncated || kept.map(<[u8]>::len) != body.map(<[u8]>::len),
-        ))?;
-    }
-    connection
-        .prepare_cached(
-            "DELETE FROM attempts WHERE subscription_id = ?1 AND id <= (
-                 SELECT id FROM attempts WHERE subscription_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-        )?
-        .execute((id, AttemptRecord::KEPT_PER_SUBSCRIPTION))?;
-    Ok(())
-}
-
 fn read_retrying(row: &Row<'_>) -> Result<Retrying, StateError> {
     let purpose: String = row.get(7)?;
     Ok(Retrying {
@@ -316,33 +185,5 @@ fn read_retrying(row: &Row<'_>) -> Result<Retrying, StateError> {
         event_key: row.get(6)?,
         purpose: Purpose::from_name(&purpose)
             .ok_or_else(|| unreadable(format_args!("a retry's purpose `{purpose}`")))?,
-    })
-}
-
-fn read_dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
-    Ok(DeadLetter {
-        offset: row.get(0)?,
-        append_time_micros: row.get(1)?,
-        event: row.get::<_, Option<Vec<u8>>>(2)?.map(Into::into),
-        reason: row.get(3)?,
-        attempts: row.get(4)?,
-        first_failed_at_micros: row.get(5)?,
-        dead_at_micros: row.get(6)?,
-    })
-}
-
-fn read_attempt(row: &Row<'_>) -> Result<AttemptRecord, StateError> {
-    let outcome: String = row.get(2)?;
-    Ok(AttemptRecord {
-        offset: row.get(0)?,
-        attempt: row.get(1)?,
-        outcome: AttemptOutcome::from_name(&outcome)
-            .ok_or_else(|| unreadable(format_args!("an attempt's outcome `{outcome}`")))?,
-        reason: row.get(3)?,
-        started_at_micros: row.get(4)?,
-        took_micros: row.get(5)?,
-        response_status: row.get(6)?,
-        response_body: row.get::<_, Option<Vec<u8>>>(7)?.map(Into::into),
-        response_truncated: row.get(8)?,
     })
 }

@@ -57,9 +57,9 @@ async fn an_operators_pause_stands_and_a_new_target_lifts_a_disablement() {
     let state = home.open(EMPTY_LOG).unwrap();
     let declare = async |specs| declare(&state, specs, 0).await;
     let records = declare(vec![with_url("paused", "http://1/"), with_url("gone", "http://1/")]).await;
-    state.set_lifecycle(records[0].id, Lifecycle::Paused).await.unwrap();
+    state.set_lifecycle(records[0].id, Lifecycle::Paused, None).await.unwrap();
     let disabled = Lifecycle::Disabled { reason: "410".to_owned() };
-    state.set_lifecycle(records[1].id, disabled.clone()).await.unwrap();
+    state.set_lifecycle(records[1].id, disabled.clone(), None).await.unwrap();
 
     let same = declare(vec![with_url("paused", "http://1/"), with_url("gone", "http://1/")]).await;
     assert_eq!((&same[0].lifecycle, &same[1].lifecycle), (&Lifecycle::Paused, &disabled));

@@ -5,12 +5,12 @@
 mod support;
 
 use bytes::Bytes;
-use eventrelay_event::Tenant;
+use eventrelay_event::{Purpose, Tenant};
 use eventrelay_state::{
-    ApiKeyRecord, AttemptOutcome, AttemptRecord, DeadLetter, DeliveryState, Lifecycle, NewReplay, ReplayKind,
-    ReplayState, Retrying, StateError,
+    ApiKeyRecord, AttemptOutcome, AttemptQuery, AttemptRecord, DeadLetter, DeliveryState, Lifecycle,
+    NewReplay, ReplayKind, ReplayState, Retrying, StateError,
 };
-use support::{EMPTY_LOG, Home, checkpoint, declare, log_up_to, spec};
+use support::{EMPTY_LOG, Home, audit, audited, checkpoint, declare, log_up_to, spec};
 
 fn retrying(offset: u64, attempts: u32) -> Retrying {
     Retrying {
@@ -41,6 +41,7 @@ fn attempt(offset: u64, body: Option<Bytes>) -> AttemptRecord {
     AttemptRecord {
         offset,
         attempt: 1,
+        purpose: Purpose::Replay,
         outcome: AttemptOutcome::Retry,
         reason: "503".to_owned(),
         started_at_micros: 9,
@@ -48,6 +49,7 @@ fn attempt(offset: u64, body: Option<Bytes>) -> AttemptRecord {
         response_status: Some(503),
         response_body: body,
         response_truncated: false,
+        exchange: None,
     }
 }
 
@@ -69,7 +71,8 @@ async fn a_checkpoint_is_read_back_after_a_restart_without_a_close() {
     assert_eq!((position.progress, position.retrying), (saved.progress, saved.retrying));
     assert_eq!(state.dead_letters(id, 0, 10).unwrap(), saved.dead_letters);
     assert_eq!(state.dead_letter_count(id).unwrap(), 1);
-    let attempts = state.attempts(id, 10).unwrap();
+    let attempts = state.attempts(id, &AttemptQuery::default(), 10).unwrap();
+    let attempts: Vec<_> = attempts.into_iter().map(|(_, attempt)| attempt).collect();
     assert_eq!(attempts.iter().map(|attempt| attempt.offset).collect::<Vec<_>>(), [8, 4], "newest first");
     assert_eq!(attempts[1].response_body.as_ref().unwrap().len(), AttemptRecord::RESPONSE_LIMIT_BYTES);
     assert!(attempts[1].response_truncated && !attempts[0].response_truncated);
@@ -109,9 +112,13 @@ async fn kept_attempts_are_bounded_per_subscription() {
     let mut busy = checkpoint(records[0].id, 0);
     busy.attempts = (0..u64::from(limit) + 50).map(|offset| attempt(offset, None)).collect();
     state.save(busy).await.unwrap();
-    let kept = state.attempts(records[0].id, limit * 2).unwrap();
-    assert_eq!((kept.len(), kept.last().unwrap().offset), (limit as usize, 50), "the newest stay");
-    assert_eq!(state.attempts(records[1].id, 10).unwrap().len(), 1, "the neighbour's stay too");
+    let kept = state.attempts(records[0].id, &AttemptQuery::default(), limit * 2).unwrap();
+    assert_eq!((kept.len(), kept.last().unwrap().1.offset), (limit as usize, 50), "the newest stay");
+    assert_eq!(
+        state.attempts(records[1].id, &AttemptQuery::default(), 10).unwrap().len(),
+        1,
+        "the neighbour's stay too"
+    );
 }
 
 #[tokio::test]
@@ -134,9 +141,9 @@ async fn a_lifecycle_survives_and_a_closed_state_refuses() {
     let state = home.open(EMPTY_LOG).unwrap();
     let id = declare(&state, vec![spec("a")], 0).await[0].id;
     let disabled = Lifecycle::Disabled { reason: "410 Gone".to_owned() };
-    state.set_lifecycle(id, disabled.clone()).await.unwrap();
+    state.set_lifecycle(id, disabled.clone(), None).await.unwrap();
     state.close().await;
-    assert_eq!(state.set_lifecycle(id, Lifecycle::Enabled).await, Err(StateError::Closed));
+    assert_eq!(state.set_lifecycle(id, Lifecycle::Enabled, None).await, Err(StateError::Closed));
     drop(state);
     let state = home.open(EMPTY_LOG).unwrap();
     assert_eq!(state.subscriptions().unwrap()[0].lifecycle, disabled);
@@ -186,18 +193,26 @@ async fn api_keys_are_kept_by_their_hash_and_a_revocation_survives() {
         last_used_at_micros: None,
         revoked_at_micros: None,
     };
-    state.create_api_key(key("a", 1)).await.unwrap();
-    state.create_api_key(key("b", 2)).await.unwrap();
-    assert!(state.create_api_key(key("c", 2)).await.is_err(), "two keys cannot be one");
-    assert!(state.revoke_api_key("a".to_owned(), 7).await.unwrap());
-    assert!(!state.revoke_api_key("a".to_owned(), 8).await.unwrap(), "it was revoked before");
-    assert!(!state.revoke_api_key("x".to_owned(), 8).await.unwrap());
+    state.create_api_key(key("a", 1), audit("api_key.create")).await.unwrap();
+    state.create_api_key(key("b", 2), audit("api_key.create")).await.unwrap();
+    assert!(
+        state.create_api_key(key("c", 2), audit("api_key.create")).await.is_err(),
+        "two keys cannot be one"
+    );
+    assert!(state.revoke_api_key("a".to_owned(), 7, audit("api_key.revoke")).await.unwrap());
+    assert!(
+        !state.revoke_api_key("a".to_owned(), 8, audit("api_key.revoke")).await.unwrap(),
+        "it was revoked before"
+    );
+    assert!(!state.revoke_api_key("x".to_owned(), 8, audit("api_key.revoke")).await.unwrap());
     state.note_api_keys_used(vec![("b".to_owned(), 5)]).await.unwrap();
     drop(state); // as a killed process leaves it
     let state = home.open(EMPTY_LOG).unwrap();
     let revoked = ApiKeyRecord { revoked_at_micros: Some(7), ..key("a", 1) };
     let used = ApiKeyRecord { last_used_at_micros: Some(5), ..key("b", 2) };
     assert_eq!(state.api_keys().unwrap(), [revoked, used]);
+    let done = ["api_key.revoke", "api_key.create", "api_key.create"];
+    assert_eq!(audited(&state), done, "what changed nothing is not told");
 }
 
 #[tokio::test]

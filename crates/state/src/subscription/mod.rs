@@ -13,6 +13,7 @@
 mod policy;
 mod start;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use eventrelay_event::Tenant;
@@ -31,6 +32,12 @@ pub struct Subscription {
     /// Whose events it receives. Default `default`.
     #[serde(default, with = "tenant_text")]
     pub tenant: Tenant,
+    /// What it is for, in the owner's words: at most 1,024 characters.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The owner's own notes, which mean nothing here: at most 50, names of at most 128 and values of at most 1,024 characters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// Which events it receives. Default: all of the tenant's.
     #[serde(default)]
     pub filter: EventFilter,
@@ -62,6 +69,9 @@ pub struct Subscription {
     /// The same with a period of its own, for less than one a second: not both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<Rate>,
+    /// Which attempts are kept for people to look at. Default `failures`.
+    #[serde(default, skip_serializing_if = "KeepAttempts::is_default")]
+    pub keep_attempts: KeepAttempts,
     /// Through what it delivers. None: consumers pull its events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sink: Option<SinkSpec>,
@@ -79,6 +89,24 @@ pub enum Order {
     ByKey,
     /// One call at a time, in the log's order; a failure holds back everything behind it.
     Strict,
+}
+
+/// Which attempts are kept, of each subscription the newest thousand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepAttempts {
+    /// Those that failed, and those that succeeded after a failure: an event that is delivered at the first try costs no write.
+    #[default]
+    Failures,
+    /// All of them.
+    All,
+}
+
+impl KeepAttempts {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The sink's kind, and beside it the settings of that kind.
@@ -108,6 +136,12 @@ impl Subscription {
     pub const MAX_IN_FLIGHT_LIMIT: u32 = 4096;
     /// The most characters of a name.
     pub const NAME_MAX_CHARS: usize = 64;
+    /// The most characters of a description, and of a value of the metadata.
+    pub const TEXT_MAX_CHARS: usize = 1024;
+    /// The most entries of the metadata.
+    pub const METADATA_MAX_ENTRIES: usize = 50;
+    /// The most characters of a name in the metadata.
+    pub const METADATA_NAME_MAX_CHARS: usize = 128;
 
     /// Checks what the types alone cannot.
     ///
@@ -118,6 +152,7 @@ impl Subscription {
         if self.name.is_empty() || self.name.len() > Self::NAME_MAX_CHARS || !self.name.bytes().all(legal) {
             return Err(self.invalid("name", "must be 1 to 64 characters of a-z, 0-9, '-' and '_'"));
         }
+        self.validate_notes()?;
         if self.max_in_flight.get() > Self::MAX_IN_FLIGHT_LIMIT {
             return Err(self.invalid("max_in_flight", "must be at most 4096"));
         }
@@ -135,6 +170,36 @@ impl Subscription {
         self.batch.validate().map_err(|(field, why)| self.invalid(field, why))?;
         self.retry.validate().map_err(|(field, why)| self.invalid(field, why))?;
         self.breaker.validate().map_err(|(field, why)| self.invalid(field, why))
+    }
+
+    /// Whether another declaration of the same subscription delivers in the same way: notes may differ, and where a new one
+    /// begins.
+    #[must_use]
+    pub fn delivers_like(&self, other: &Self) -> bool {
+        let noted = |spec: &Self| Self {
+            description: String::new(),
+            metadata: BTreeMap::new(),
+            start: Start::default(),
+            ..spec.clone()
+        };
+        noted(self) == noted(other)
+    }
+
+    fn validate_notes(&self) -> Result<(), InvalidSubscription> {
+        let is_long = |text: &str| text.chars().count() > Self::TEXT_MAX_CHARS;
+        if is_long(&self.description) {
+            return Err(self.invalid("description", "must be at most 1024 characters"));
+        }
+        if self.metadata.len() > Self::METADATA_MAX_ENTRIES {
+            return Err(self.invalid("metadata", "must have at most 50 entries"));
+        }
+        let is_legal = |name: &str| !name.is_empty() && name.chars().count() <= Self::METADATA_NAME_MAX_CHARS;
+        if self.metadata.iter().any(|(name, value)| !is_legal(name) || is_long(value)) {
+            return Err(
+                self.invalid("metadata", "must have names of 1 to 128 and values of at most 1024 characters")
+            );
+        }
+        Ok(())
     }
 
     /// How many events may be delivered in what time, retries included; none where there is no limit.

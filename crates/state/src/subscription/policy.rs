@@ -78,6 +78,10 @@ pub struct RetryPolicy {
     pub backoff_multiplier: NonZeroU32,
     /// What the longest wait never exceeds. Default and limit: 24 hours.
     pub max_backoff_ms: u64,
+    /// The waits after each failure, one by one, instead of the three above; the last one holds for all later failures. Each is
+    /// drawn from within a fifth of what stands here. At most 100, of at most 24 hours.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schedule_ms: Vec<u64>,
     /// How long one call of the sink may take. Default 30,000; 1 to 3,600,000.
     pub timeout_ms: u64,
     /// The most deliveries that wait for a retry at once; at the bound the cursor waits. Default 10,000, at most
@@ -88,10 +92,17 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     /// No wait is longer, whatever the policy or a target asks.
     pub const BACKOFF_LIMIT: Duration = Duration::from_hours(24);
+    /// The most waits that a schedule has.
+    pub const SCHEDULE_LIMIT: usize = 100;
 
     pub(super) fn validate(&self) -> Result<(), (&'static str, &'static str)> {
         if u128::from(self.max_backoff_ms) > Self::BACKOFF_LIMIT.as_millis() {
             return Err(("retry.max_backoff_ms", "must be at most 86400000 (24 hours)"));
+        }
+        if self.schedule_ms.len() > Self::SCHEDULE_LIMIT
+            || self.schedule_ms.iter().any(|wait| u128::from(*wait) > Self::BACKOFF_LIMIT.as_millis())
+        {
+            return Err(("retry.schedule_ms", "must be at most 100 waits of at most 86400000 (24 hours)"));
         }
         if !(1..=3_600_000).contains(&self.timeout_ms) {
             return Err(("retry.timeout_ms", "must be 1 to 3600000 (an hour)"));
@@ -110,6 +121,7 @@ impl Default for RetryPolicy {
             initial_backoff_ms: 5_000,
             backoff_multiplier: const { NonZeroU32::new(6).unwrap() },
             max_backoff_ms: 24 * 60 * 60 * 1000,
+            schedule_ms: Vec::new(),
             timeout_ms: 30_000,
             max_retrying: const { NonZeroU32::new(10_000).unwrap() },
         }

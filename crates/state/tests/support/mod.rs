@@ -9,9 +9,10 @@
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
+use eventrelay_event::Tenant;
 use eventrelay_state::{
-    Checkpoint, LogIdentity, OpenError, OpenMode, Progress, Start, State, Subscription, SubscriptionId,
-    SubscriptionRecord,
+    ActorKind, AuditEntry, AuditQuery, Checkpoint, LogIdentity, OpenError, OpenMode, Progress, Start, State,
+    Subscription, SubscriptionId, SubscriptionRecord,
 };
 
 pub const EMPTY_LOG: LogIdentity = LogIdentity { log_id: [7; 16], oldest_offset: 0, end_offset: 0 };
@@ -63,4 +64,28 @@ pub fn checkpoint(subscription: SubscriptionId, cursor: u64) -> Checkpoint {
         lifecycle: None,
         attempts: Vec::new(),
     }
+}
+
+/// What the audit log says of a change.
+pub fn audit(action: &str) -> AuditEntry {
+    AuditEntry {
+        at_micros: 1,
+        tenant: Tenant::default(),
+        actor_kind: ActorKind::ApiKey,
+        actor_id: "key_1".to_owned(),
+        actor_name: "the operator".to_owned(),
+        action: action.to_owned(),
+        resource_kind: action.split('.').next().unwrap().to_owned(),
+        resource_name: "it".to_owned(),
+        before: None,
+        after: Some("{}".to_owned()),
+        request_id: Some("r-1".to_owned()),
+        client_address: Some("127.0.0.1".to_owned()),
+    }
+}
+
+/// The actions in the audit log, newest first.
+pub fn audited(state: &State) -> Vec<String> {
+    let all = AuditQuery { limit: 1_000, ..AuditQuery::default() };
+    state.audit_log(&all).unwrap().into_iter().map(|record| record.entry.action).collect()
 }
