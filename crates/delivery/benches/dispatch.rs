@@ -9,7 +9,7 @@ use eventrelay_event::{Data, Event, StoredEvent, Tenant};
 use eventrelay_log::disk::RealDisk;
 use eventrelay_log::{Group, Log, Options};
 use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Sink};
-use eventrelay_state::{LogIdentity, OpenMode, State};
+use eventrelay_state::{LogIdentity, OpenMode, State, Subscription};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -42,6 +42,7 @@ impl Sink for Counter {
                 started: SystemTime::UNIX_EPOCH,
                 took: Duration::ZERO,
                 response: None,
+                exchange: None,
             };
             batch.iter().map(attempt).collect()
         })
@@ -103,6 +104,7 @@ async fn measure(log: &Log, order: &str, batch: usize, yields: bool) -> f64 {
         log.clone(),
         state.clone(),
         vec![(record, Target::Push(sink))],
+        Arc::new(|_: &Subscription, _| Ok(Target::Pull)),
         EngineOptions::default(),
     )
     .await

@@ -1,20 +1,32 @@
-//! How long a failed delivery waits: exponential backoff with full jitter, and the target's wish as a floor.
+//! How long a failed delivery waits: exponential backoff with full jitter, or the waits that are listed, give or take a fifth; and
+//! the target's wish as a floor.
 
 use std::time::Duration;
 
 use eventrelay_state::RetryPolicy;
 use rand::{Rng, RngExt};
 
-/// The wait after the `failures`th failure (from 1): drawn evenly from zero to [`longest`], but at least `floor`
-/// (what the target asked for), and never above [`RetryPolicy::BACKOFF_LIMIT`].
+/// The wait after the `failures`th failure (from 1): drawn evenly from zero to [`longest`], or from around what is
+/// [`scheduled`], but at least `floor` (what the target asked for), and never above [`RetryPolicy::BACKOFF_LIMIT`].
 pub(crate) fn wait(
     policy: &RetryPolicy,
     failures: u32,
     floor: Option<Duration>,
     random: &mut impl Rng,
 ) -> Duration {
-    let drawn = random.random_range(Duration::ZERO..=longest(policy, failures));
+    let range = match scheduled(policy, failures) {
+        Some(wait) => wait * 4 / 5..=wait * 6 / 5,
+        None => Duration::ZERO..=longest(policy, failures),
+    };
+    let drawn = random.random_range(range);
     drawn.max(floor.unwrap_or_default()).min(RetryPolicy::BACKOFF_LIMIT)
+}
+
+/// The listed wait after the `failures`th failure; none where none are listed.
+fn scheduled(policy: &RetryPolicy, failures: u32) -> Option<Duration> {
+    let place = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
+    let millis = policy.schedule_ms.get(place).or(policy.schedule_ms.last())?;
+    Some(Duration::from_millis(*millis))
 }
 
 /// `min(max_backoff, initial_backoff · multiplierⁿ)` for the n + 1st failure.
@@ -56,6 +68,18 @@ mod tests {
                 tenths[(wait.as_micros() * 10 / (longest.as_micros() + 1)) as usize] += 1;
             }
             assert!(tenths.iter().all(|count| (850..1150).contains(count)), "{tenths:?}");
+        }
+    }
+
+    #[test]
+    fn listed_waits_hold_give_or_take_a_fifth() {
+        let policy = RetryPolicy { schedule_ms: vec![5_000, 300_000], ..RetryPolicy::default() };
+        let mut random = StdRng::seed_from_u64(7);
+        for (failures, listed) in [(1, 5_000), (2, 300_000), (3, 300_000), (u32::MAX, 300_000)] {
+            let listed = Duration::from_millis(listed);
+            let waits: Vec<_> = (0..1000).map(|_| wait(&policy, failures, None, &mut random)).collect();
+            assert!(waits.iter().all(|wait| *wait >= listed * 4 / 5 && *wait <= listed * 6 / 5));
+            assert!(waits.iter().any(|wait| *wait < listed) && waits.iter().any(|wait| *wait > listed));
         }
     }
 

@@ -73,6 +73,16 @@ pub(crate) enum Answer {
     Panicked(String),
 }
 
+impl Answer {
+    /// How long the call took, if it was answered.
+    pub(crate) fn took(&self) -> Option<Duration> {
+        match self {
+            Self::Attempts(attempts) => attempts.first().map(|first| first.took),
+            Self::TimedOut | Self::Panicked(_) => None,
+        }
+    }
+}
+
 /// Why an event could not be loaded.
 pub(crate) enum LoadError {
     Read(ReadError),
@@ -95,6 +105,7 @@ impl Call {
         timeout: Duration,
         transformer: Option<Arc<Transformer>>,
         tracer: DeliveryTracer,
+        keep_exchanges: bool,
     ) -> Finished {
         let Ready { mut deliveries, mut outgoing, unloaded, refused } =
             Ready::get(self.work, &log, transformer.as_deref()).await;
@@ -102,6 +113,9 @@ impl Call {
             None
         } else {
             let given = outgoing.as_mut().unwrap_or(&mut deliveries);
+            for delivery in given.iter_mut() {
+                delivery.keep_exchange = keep_exchanges || delivery.attempt > 1;
+            }
             let spans = CallSpans::begin(&tracer, given);
             let answer = deliver(sink, given, timeout).await;
             spans.end(&answer);
@@ -176,7 +190,9 @@ async fn load_all(
     for waiting in places {
         let Waiting { offset, attempt, purpose } = waiting;
         match load(log, offset).await {
-            Ok(event) => deliveries.push(Delivery { event, attempt, purpose, span: None }),
+            Ok(event) => {
+                deliveries.push(Delivery { event, attempt, purpose, span: None, keep_exchange: false });
+            }
             Err(error) => unloaded.push((waiting, error)),
         }
     }

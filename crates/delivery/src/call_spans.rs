@@ -76,12 +76,19 @@ mod tests {
             attempt: 1,
             purpose: Purpose::Live,
             span: None,
+            keep_exchange: false,
         }
     }
 
     fn attempt(outcome: Outcome) -> Attempt {
         let response = Response { status: 418, body: Bytes::new(), truncated: false };
-        Attempt { outcome, started: SystemTime::now(), took: Duration::ZERO, response: Some(response) }
+        Attempt {
+            outcome,
+            started: SystemTime::now(),
+            took: Duration::ZERO,
+            response: Some(response),
+            exchange: None,
+        }
     }
 
     #[tokio::test]

@@ -3,8 +3,10 @@
 //! At the log's end all subscriptions look at the same records at about the same time, and step through them in the same chunks. So
 //! whoever comes first decodes a chunk, and the others find it in the [`ChunkCache`]: what one more subscription costs an event is
 //! a look at it, and neither a decoding nor a count of references. Bounded in bytes: chunks that came first are let go first.
+//!
+//! What is read from the disk is not shared: who catches up seldom meets others there, and would only drive out the log's end.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use eventrelay_event::StoredEvent;
@@ -16,7 +18,8 @@ use crate::event_log::RecordRun;
 
 /// How many records are taken out of a run at once.
 const CHUNK_RECORDS: usize = 256;
-/// The most that the chunks of a cache take, about. What of the log's memory they share is counted too.
+/// The most that the chunks of a cache take: themselves, and the memory of the runs that they are of. By half of it more where
+/// the last chunks of a run are left, whose memory was counted with its first.
 const CACHE_BYTES: usize = 8 << 20;
 
 /// Consecutive records of one run; at least one.
@@ -44,9 +47,13 @@ pub(crate) struct ChunkCache {
 
 #[derive(Debug, Default)]
 struct Cached {
-    /// Oldest first, each with its size.
-    chunks: VecDeque<(Arc<Chunk>, usize)>,
+    /// By their first offsets.
+    chunks: HashMap<u64, Arc<Chunk>>,
+    /// The first offsets, oldest first, each with what it counts for.
+    order: VecDeque<(u64, usize)>,
     bytes: usize,
+    /// The end of the run that the latest chunk is of.
+    latest_run: u64,
 }
 
 impl Chunk {
@@ -70,14 +77,6 @@ impl Chunk {
     pub(crate) fn after(&self, index: usize) -> &[Decoded] {
         self.records.get(index..).unwrap_or_default()
     }
-
-    fn first_offset(&self) -> Option<u64> {
-        self.records.first().map(Decoded::offset)
-    }
-
-    fn bytes(&self) -> usize {
-        self.records.iter().map(|record| size_of::<Decoded>() + record.bytes()).sum()
-    }
 }
 
 impl Decoded {
@@ -98,26 +97,35 @@ impl Decoded {
 }
 
 impl ChunkCache {
-    /// The chunk that begins at `position`.
-    pub(crate) fn get(&self, position: u64) -> Option<Arc<Chunk>> {
-        let cached = self.chunks.lock();
-        let mut latest_first = cached.chunks.iter().rev();
-        let (found, _) = latest_first.find(|(chunk, _)| chunk.first_offset() == Some(position))?;
-        Some(Arc::clone(found))
+    /// The chunk of a run that begins at `position`; none when the run has no record there.
+    pub(crate) fn chunk(&self, run: &dyn RecordRun, position: u64) -> Option<Arc<Chunk>> {
+        if let Some(found) = self.chunks.lock().chunks.get(&position) {
+            return Some(Arc::clone(found));
+        }
+        let chunk = Arc::new(Chunk::of(run, position)?);
+        // A large run would leave no room for others.
+        if run.memory_bytes() <= CACHE_BYTES / 2 {
+            self.chunks.lock().put(run, position, &chunk);
+        }
+        Some(chunk)
     }
+}
 
-    /// Keeps a chunk for others, unless it is too large for that.
-    pub(crate) fn put(&self, chunk: &Arc<Chunk>) {
-        let bytes = chunk.bytes();
-        if bytes > CACHE_BYTES / 4 {
+impl Cached {
+    fn put(&mut self, run: &dyn RecordRun, position: u64, chunk: &Arc<Chunk>) {
+        // Somebody may have been faster.
+        if self.chunks.insert(position, Arc::clone(chunk)).is_some() {
             return;
         }
-        let mut cached = self.chunks.lock();
-        cached.bytes += bytes;
-        cached.chunks.push_back((Arc::clone(chunk), bytes));
-        while cached.bytes > CACHE_BYTES {
-            let Some((_, bytes)) = cached.chunks.pop_front() else { return };
-            cached.bytes -= bytes;
+        let is_new_run = self.latest_run != run.end_offset();
+        self.latest_run = run.end_offset();
+        let bytes = size_of_val(&*chunk.records) + if is_new_run { run.memory_bytes() } else { 0 };
+        self.order.push_back((position, bytes));
+        self.bytes += bytes;
+        while self.bytes > CACHE_BYTES {
+            let Some((position, bytes)) = self.order.pop_front() else { return };
+            self.chunks.remove(&position);
+            self.bytes -= bytes;
         }
     }
 }
@@ -132,7 +140,11 @@ mod tests {
     /// Records without end, of which the one at offset 3 is no event.
     struct Run {
         end: u64,
-        event_bytes: usize,
+        memory_bytes: usize,
+    }
+
+    fn run(end: u64) -> Run {
+        Run { end, memory_bytes: 100_000 }
     }
 
     impl RecordRun for Run {
@@ -144,8 +156,12 @@ mod tests {
             1
         }
 
+        fn memory_bytes(&self) -> usize {
+            self.memory_bytes
+        }
+
         fn copy_records(&self, offset: u64, limit: usize, into: &mut VecDeque<Record>) {
-            let event = Event::new(Tenant::default(), "t".repeat(1 + self.event_bytes), "/s".to_owned());
+            let event = Event::new(Tenant::default(), "t".repeat(200), "/s".to_owned());
             let mut encoded = Vec::new();
             StoredEvent::encode(&event, &mut encoded);
             let payload = Bytes::from(encoded);
@@ -160,32 +176,50 @@ mod tests {
 
     #[test]
     fn a_chunk_ends_with_its_run_or_its_limit_and_shows_what_is_no_event() {
-        let chunk = Chunk::of(&Run { end: 1000, event_bytes: 1 }, 2).unwrap();
+        let chunk = Chunk::of(&run(1000), 2).unwrap();
         assert_eq!(chunk.after(0).len(), CHUNK_RECORDS);
         assert!(matches!(chunk.get(0), Some(Decoded::Event(event)) if event.offset() == 2));
         assert!(matches!(chunk.get(1), Some(Decoded::Undecodable { record, .. }) if record.offset == 3));
         assert_eq!(chunk.get(CHUNK_RECORDS).map(Decoded::offset), None);
         assert_eq!(chunk.after(CHUNK_RECORDS + 1).len(), 0);
-        assert_eq!(Chunk::of(&Run { end: 10, event_bytes: 1 }, 8).unwrap().after(0).len(), 2);
-        assert!(Chunk::of(&Run { end: 10, event_bytes: 1 }, 10).is_none());
+        assert_eq!(Chunk::of(&run(10), 8).unwrap().after(0).len(), 2);
+        assert!(Chunk::of(&run(10), 10).is_none());
     }
 
     #[test]
-    fn the_cache_finds_chunks_by_where_they_begin_and_lets_the_oldest_go() {
+    fn a_chunk_is_decoded_once_and_the_oldest_are_let_go() {
         let cache = ChunkCache::default();
-        let chunk =
-            |position| Arc::new(Chunk::of(&Run { end: u64::MAX, event_bytes: 200 }, position).unwrap());
+        let run = run(u64::MAX);
+        let known = |position| cache.chunks.lock().chunks.contains_key(&position);
         let positions = (0..).step_by(CHUNK_RECORDS).take(1000);
         for position in positions.clone() {
-            cache.put(&chunk(position));
-            assert!(cache.get(position).is_some() && cache.get(position + 1).is_none());
-            assert!(cache.chunks.lock().bytes <= CACHE_BYTES);
+            let chunk = cache.chunk(&run, position).unwrap();
+            assert!(Arc::ptr_eq(&chunk, &cache.chunk(&run, position).unwrap()));
+            assert!(!known(position + 1) && cache.chunks.lock().bytes <= CACHE_BYTES);
         }
-        let kept: Vec<bool> = positions.map(|position| cache.get(position).is_some()).collect();
-        assert!(kept.is_sorted() && !kept[0] && kept[990], "{kept:?}");
+        let kept: Vec<bool> = positions.map(known).collect();
+        assert!(kept.is_sorted() && !kept[0] && kept[999], "{kept:?}");
+        let cached = cache.chunks.lock();
+        assert_eq!(cached.chunks.len(), cached.order.len());
+    }
 
+    #[test]
+    fn the_memory_of_runs_is_counted_with_their_first_chunk() {
         let cache = ChunkCache::default();
-        cache.put(&Arc::new(Chunk::of(&Run { end: 1000, event_bytes: 200_000 }, 4).unwrap()));
-        assert!(cache.get(4).is_none(), "it is too large");
+        let bytes = || cache.chunks.lock().bytes;
+        let small = run(600);
+        cache.chunk(&small, 0).unwrap();
+        let first = bytes();
+        cache.chunk(&small, 256).unwrap();
+        assert!(first > small.memory_bytes && bytes() - first < small.memory_bytes);
+        // Few records of a large run keep all of its memory.
+        for end in (10_000..).step_by(1000).take(50) {
+            cache.chunk(&Run { memory_bytes: 1 << 20, ..run(end) }, end - 2).unwrap();
+            assert!(bytes() <= CACHE_BYTES);
+        }
+        assert!(cache.chunks.lock().chunks.len() < 8);
+        let before = bytes();
+        cache.chunk(&Run { memory_bytes: 5 << 20, ..run(100_000) }, 4).unwrap();
+        assert_eq!(bytes(), before, "a run so large is not kept at all");
     }
 }

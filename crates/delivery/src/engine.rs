@@ -1,68 +1,56 @@
 //! All dispatchers of a process: started together, asked by name, shut down within a deadline.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
 
-use eventrelay_event::StoredEvent;
-use eventrelay_expression::{DocumentCache, EventFilter, Subject, Verdict};
+use eventrelay_expression::DocumentCache;
 use eventrelay_sinks::Sink;
-use eventrelay_state::{
-    Lifecycle, Position, ReplayRecord, ReplayState, State, StateError, SubscriptionId, SubscriptionRecord,
-};
+use eventrelay_state::{AuditEntry, Lifecycle, State, StateError, SubscriptionId, SubscriptionRecord};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::clock::wall_micros;
-use crate::decoded_chunk::ChunkCache;
-use crate::dispatcher::{self, Command, Directive, Dispatcher, Ended, Parts, halt_of, needed_offset};
+use crate::control::BuildTarget;
+use crate::dispatcher::Ended;
 use crate::event_log::{EventLog, StartError};
+use crate::launch::{Loaded, launch};
 use crate::metrics::DeliveryMetrics;
 use crate::options::EngineOptions;
-use crate::pull::{Consumers, PullSubscription};
-use crate::status::{RunState, SubscriptionStats, SubscriptionStatus};
-
-/// Commands that wait for one dispatcher.
-const COMMANDS_WAITING: usize = 256;
+use crate::pull::Consumers;
+use crate::roster::{Handle, Roster};
+use crate::status::{RunState, SubscriptionStatus};
+use crate::turns::Turns;
 
 /// Runs the dispatchers. Dropping it ends them as a crash would; [`Engine::shutdown`] ends them in order.
 #[derive(Debug)]
 pub struct Engine {
-    shared: Arc<Shared>,
-    state: State,
-    metrics: DeliveryMetrics,
-    tasks: Mutex<Option<Tasks>>,
+    core: Arc<Core>,
+    retention: Mutex<Option<RetentionTask>>,
+}
+
+/// What changes of subscriptions work with.
+pub(crate) struct Core {
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) state: State,
+    pub(crate) metrics: DeliveryMetrics,
+    pub(crate) options: EngineOptions,
+    pub(crate) targets: Arc<dyn BuildTarget>,
+    pub(crate) turns: Turns,
+    /// Changes that are under way; closed when the engine ends.
+    pub(crate) changes: TaskTracker,
+    /// The tasks of those in the roster.
+    pub(crate) running: Mutex<HashMap<SubscriptionId, AbortOnDropHandle<Ended>>>,
 }
 
 #[derive(Debug)]
-struct Tasks {
-    dispatchers: JoinSet<Ended>,
-    retention: JoinHandle<()>,
-    stop_retention: oneshot::Sender<()>,
-}
-
-/// What is read from outside of the tasks.
-pub(crate) struct Shared {
-    pub(crate) log: Arc<dyn EventLog>,
-    pub(crate) documents: Arc<DocumentCache>,
-    subscriptions: Vec<Handle>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Handle {
-    id: SubscriptionId,
-    tenant: String,
-    name: String,
-    filter: EventFilter,
-    start_offset: u64,
-    sink: &'static str,
-    stats: Arc<SubscriptionStats>,
-    directives: watch::Sender<Directive>,
-    commands: mpsc::Sender<Command>,
-    /// What its consumers talk to; none where it has a sink.
-    pull: Option<PullSubscription>,
+struct RetentionTask {
+    task: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
 }
 
 /// Where a subscription's events go.
@@ -85,12 +73,15 @@ pub enum EngineError {
         /// What the store said.
         error: StateError,
     },
+    /// The state store could not be read.
+    #[error("cannot load the rates of tenants: {0}")]
+    Rates(StateError),
     /// The process is ending.
     #[error("the start was cut short")]
     CutShort,
 }
 
-/// Why a subscription was not paused or resumed.
+/// Why a subscription did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// There is none of that name.
@@ -119,6 +110,12 @@ pub enum ControlError {
         /// The number asked for.
         id: i64,
     },
+    /// The event cannot be delivered as a sample.
+    #[error("the sample is no event: {why}")]
+    NotASample {
+        /// What is wrong with it.
+        why: String,
+    },
     /// The subscription's dispatcher ends; whether it was done shows after the next start.
     #[error("the process is ending")]
     Ending,
@@ -134,7 +131,8 @@ pub struct ShutdownReport {
 }
 
 impl Engine {
-    /// Starts a dispatcher for each subscription, with where its events go. Orphaned ones are not to be given.
+    /// Starts a dispatcher for each subscription, with where its events go. Orphaned ones are not to be given. `targets` makes
+    /// those of subscriptions that are made or changed later.
     ///
     /// # Errors
     /// When a subscription's position cannot be read.
@@ -142,47 +140,57 @@ impl Engine {
         log: impl EventLog,
         state: State,
         subscriptions: Vec<(SubscriptionRecord, Target)>,
+        targets: Arc<dyn BuildTarget>,
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
-        let log: Arc<dyn EventLog> = Arc::new(log);
-        let metrics = DeliveryMetrics::new();
         let documents = Arc::new(DocumentCache::new(options.document_cache_bytes));
-        let tail = Tail { log, chunks: Arc::default(), documents };
-        let mut dispatchers = JoinSet::new();
-        let mut handles = Vec::with_capacity(subscriptions.len());
-        for (loaded, target) in load(&state, subscriptions).await? {
-            let (handle, dispatcher) = prepare(loaded, target, &tail, &state, &metrics, &options);
-            let stats = Arc::clone(&handle.stats);
-            dispatchers.spawn(async move {
-                let guard = PanicGuard { stats };
-                let ended = dispatcher.run().await;
-                drop(guard);
-                ended
-            });
-            handles.push(handle);
+        let retention_interval = options.retention_interval;
+        let roster = Arc::new(Roster::new(Arc::new(log), documents));
+        let core = Core {
+            roster: Arc::clone(&roster),
+            state: state.clone(),
+            metrics: DeliveryMetrics::new(),
+            options,
+            targets,
+            turns: Turns::default(),
+            changes: TaskTracker::new(),
+            running: Mutex::default(),
+        };
+        let (loaded, rates) = load(state, subscriptions).await?;
+        rates.iter().for_each(|(tenant, rate)| core.roster.rates.set(tenant, Some(*rate)));
+        for (loaded, target) in loaded {
+            core.run(loaded, target);
         }
-        let shared = Arc::new(Shared { log: tail.log, documents: tail.documents, subscriptions: handles });
-        let (stop_retention, stopped) = oneshot::channel();
-        let retention =
-            tokio::spawn(keep_retention_told(Arc::clone(&shared), options.retention_interval, stopped));
-        let tasks = Mutex::new(Some(Tasks { dispatchers, retention, stop_retention }));
-        Ok(Self { shared, state, metrics, tasks })
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(keep_retention_told(roster, retention_interval, stopped));
+        Ok(Self { core: Arc::new(core), retention: Mutex::new(Some(RetentionTask { task, stop })) })
     }
 
-    /// How each subscription stands, in the order they were given.
+    /// How each subscription stands, in the order in which they were declared.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<SubscriptionStatus> {
-        self.shared.statuses()
+        self.core.roster.statuses()
     }
 
     /// Stops a subscription's deliveries; what is in flight ends by itself. Durable once this returns Ok.
     ///
     /// # Errors
     /// When there is no such subscription, or the pause cannot be saved.
-    pub async fn pause(&self, tenant: &str, name: &str) -> Result<(), ControlError> {
-        let handle = self.shared.find(tenant, name)?;
-        self.state.set_lifecycle(handle.id, Lifecycle::Paused).await?;
+    pub async fn pause(
+        &self,
+        tenant: &str,
+        name: &str,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), ControlError> {
+        let turn = self.core.turns.take(tenant, name).await;
+        let handle = self.core.roster.find(tenant, name)?;
+        self.core.state.set_lifecycle(handle.id, Lifecycle::Paused, audit).await?;
         handle.directives.send_modify(|directive| directive.paused = true);
+        // The dispatcher follows in a moment; who asks right now is to see what was asked for.
+        if handle.stats.run_state() == RunState::Running {
+            handle.stats.set_run_state(RunState::Paused);
+        }
+        drop(turn);
         Ok(())
     }
 
@@ -190,32 +198,49 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such subscription, or the resumption cannot be saved.
-    pub async fn resume(&self, tenant: &str, name: &str) -> Result<(), ControlError> {
-        let handle = self.shared.find(tenant, name)?;
-        self.state.set_lifecycle(handle.id, Lifecycle::Enabled).await?;
+    pub async fn resume(
+        &self,
+        tenant: &str,
+        name: &str,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), ControlError> {
+        let turn = self.core.turns.take(tenant, name).await;
+        let handle = self.core.roster.find(tenant, name)?;
+        self.core.state.set_lifecycle(handle.id, Lifecycle::Enabled, audit).await?;
         handle.directives.send_modify(|directive| {
             directive.paused = false;
             directive.resumptions += 1;
         });
+        handle.stats.set_run_state(RunState::Running);
+        drop(turn);
         Ok(())
+    }
+
+    /// Limits how many events a second all push subscriptions of a tenant deliver together; none: no longer. It holds until the
+    /// engine ends: the next one starts with what the state says.
+    pub fn limit_tenant(&self, tenant: &str, events_per_second: Option<NonZeroU32>) {
+        self.core.roster.rates.set(tenant, events_per_second);
     }
 
     /// Reads no more, finishes what is in flight until `deadline` from now, saves every cursor and closes the sinks.
     /// What is not finished is delivered again after the next start. A second call has nothing left to do.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
-        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut tasks) = tasks else { return ShutdownReport::default() };
+        let Some(retention) = self.retention.lock().take() else { return ShutdownReport::default() };
         let stop_by = Instant::now() + deadline;
-        for handle in &self.shared.subscriptions {
-            handle.directives.send_modify(|directive| directive.stop_by = Some(stop_by));
+        // A change that is under way may start a dispatcher again.
+        self.core.changes.close();
+        self.core.changes.wait().await;
+        for handle in self.core.roster.all() {
+            handle.stop(stop_by);
         }
         let mut report = ShutdownReport::default();
-        while let Some(ended) = tasks.dispatchers.join_next().await {
-            report.add(ended);
+        let running: Vec<_> = self.core.running.lock().drain().collect();
+        for (_, task) in running {
+            report.add(task.await);
         }
         // An error means that it has ended already.
-        let _ = tasks.stop_retention.send(());
-        if let Err(error) = tasks.retention.await {
+        let _ = retention.stop.send(());
+        if let Err(error) = retention.task.await {
             tracing::error!(%error, "the task that tells retention what is needed had failed");
         }
         report
@@ -224,116 +249,50 @@ impl Engine {
     /// The pull subscriptions, for their consumers.
     #[must_use]
     pub fn consumers(&self) -> Consumers {
-        Consumers::new(Arc::clone(&self.shared))
+        Consumers::new(Arc::clone(&self.core.roster))
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
-    pub(crate) fn handles(&self) -> &[Handle] {
-        &self.shared.subscriptions
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.core.roster
     }
 
-    pub(crate) fn state(&self) -> &State {
-        &self.state
+    /// Where deliveries are remembered.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.core.state
     }
 
     /// Registers the metrics (`eventrelay_deliveries_total`, `eventrelay_delivery_…`, `eventrelay_subscription_…`).
     pub fn register_metrics(&self, registry: &mut Registry) {
-        let shared = Arc::clone(&self.shared);
-        let documents = Arc::clone(&shared.documents);
-        self.metrics.register(registry, Arc::new(move || shared.statuses()), documents);
+        let roster = Arc::clone(&self.core.roster);
+        let documents = Arc::clone(&roster.documents);
+        self.core.metrics.register(registry, Arc::new(move || roster.statuses()), documents);
     }
 }
 
-impl Shared {
-    pub(crate) fn find(&self, tenant: &str, name: &str) -> Result<&Handle, ControlError> {
-        let found = self.subscriptions.iter().find(|handle| handle.tenant == tenant && handle.name == name);
-        found.ok_or_else(|| ControlError::NotFound { tenant: tenant.to_owned(), name: name.to_owned() })
-    }
-
-    fn statuses(&self) -> Vec<SubscriptionStatus> {
-        let end = self.log.durable_offset();
-        let now_micros = wall_micros(SystemTime::now());
-        self.subscriptions.iter().map(|handle| handle.status(end, now_micros)).collect()
-    }
-
-    /// Tells the log the lowest offset that any durable cursor or retry needs.
-    fn tell_retention(&self) {
-        let needed =
-            self.subscriptions.iter().map(|handle| handle.stats.needed.load(Ordering::Relaxed)).min();
-        self.log.set_needed_offset(needed.unwrap_or_else(|| self.log.durable_offset()));
+impl Core {
+    /// Starts a subscription's dispatcher.
+    pub(crate) fn run(&self, loaded: Loaded, target: Target) {
+        let (handle, task) = launch(self, loaded, target);
+        self.running.lock().insert(handle.id, task);
+        self.roster.insert(Arc::new(handle));
     }
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("subscriptions", &self.subscriptions).finish_non_exhaustive()
+        f.debug_struct("Core").field("roster", &self.roster).finish_non_exhaustive()
     }
 }
 
 impl Handle {
-    pub(crate) fn id(&self) -> SubscriptionId {
-        self.id
-    }
-
-    /// Where the cursor is.
-    pub(crate) fn cursor(&self) -> u64 {
-        self.stats.cursor.load(Ordering::Relaxed)
-    }
-
-    /// Asks something of the dispatcher.
-    pub(crate) async fn command(&self, command: Command) -> Result<(), ControlError> {
-        self.commands.send(command).await.map_err(|_| ControlError::Ending)
-    }
-
-    pub(crate) fn pull(&self) -> Option<&PullSubscription> {
-        self.pull.as_ref()
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether the subscription is to deliver the event, was to, or has.
-    pub(crate) fn is_for(&self, event: &StoredEvent, documents: &DocumentCache) -> bool {
-        // Where the filter cannot tell, the event is a dead letter, or the subscription has stopped at it.
-        event.tenant() == self.tenant
-            && event.offset() >= self.start_offset
-            && !matches!(self.filter.decide(&Subject::shared(event, documents)).verdict, Verdict::NoMatch(_))
-    }
-
-    fn status(&self, end: u64, now_micros: u64) -> SubscriptionStatus {
-        let stats = &self.stats;
-        let cursor = stats.cursor.load(Ordering::Relaxed);
-        let lag_events = end.saturating_sub(cursor);
-        let appended = match stats.cursor_appended_micros.load(Ordering::Relaxed) {
-            0 => now_micros,
-            micros => micros,
-        };
-        let lag = if lag_events == 0 { 0 } else { now_micros.saturating_sub(appended) };
-        SubscriptionStatus {
-            id: self.id,
-            tenant: self.tenant.clone(),
-            name: self.name.clone(),
-            sink: self.sink,
-            run_state: stats.run_state(),
-            breaker: stats.breaker(),
-            cursor,
-            durable_cursor: stats.durable_cursor.load(Ordering::Relaxed),
-            lag_events,
-            lag_seconds: Duration::from_micros(lag).as_secs_f64(),
-            in_flight_calls: stats.in_flight_calls.load(Ordering::Relaxed),
-            retrying: stats.retrying.load(Ordering::Relaxed),
-            waiting_for_key: stats.waiting_for_key.load(Ordering::Relaxed),
-            leased_events: stats.leased_events.load(Ordering::Relaxed),
-            waiting_pulls: self.pull.as_ref().map_or(0, |pull| pull.waiting() as u64),
-            dead_letters: stats.dead_letters.load(Ordering::Relaxed),
-            delivered: stats.metrics.delivered.get(),
-            lost_events: stats.metrics.lost_events.get(),
-            save_error: stats.save_error(),
-        }
+    /// Has the dispatcher finish what is in flight until then, and end.
+    pub(crate) fn stop(&self, stop_by: Instant) {
+        self.directives.send_modify(|directive| directive.stop_by = Some(stop_by));
     }
 }
 
@@ -352,121 +311,31 @@ impl ShutdownReport {
     }
 }
 
-/// A subscription as it was last saved.
-struct Loaded {
-    record: SubscriptionRecord,
-    position: Position,
-    dead_letters: u64,
-    /// Those that go on, oldest first.
-    replays: Vec<ReplayRecord>,
-}
-
 async fn load(
-    state: &State,
+    state: State,
     subscriptions: Vec<(SubscriptionRecord, Target)>,
-) -> Result<Vec<(Loaded, Target)>, EngineError> {
-    let state = state.clone();
-    let load_one = move |record: SubscriptionRecord| {
-        let failed = |error| EngineError::Load { name: record.spec.name.clone(), error };
-        let position = state.position(record.id).map_err(failed)?;
-        let dead_letters = state.dead_letter_count(record.id).map_err(failed)?;
-        let mut replays = state.replays(record.id).map_err(failed)?;
-        replays.retain(|replay| replay.progress.state == ReplayState::Running);
-        replays.reverse();
-        Ok(Loaded { record, position, dead_letters, replays })
-    };
+) -> Result<(Vec<(Loaded, Target)>, Vec<(String, NonZeroU32)>), EngineError> {
     let load_all = move || {
-        let loaded = subscriptions.into_iter().map(|(record, target)| Ok((load_one(record)?, target)));
-        loaded.collect::<Result<Vec<_>, EngineError>>()
+        let load_one = |(record, target): (SubscriptionRecord, Target)| {
+            let name = record.spec.name.clone();
+            let loaded = Loaded::read(&state, record).map_err(|error| EngineError::Load { name, error })?;
+            Ok((loaded, target))
+        };
+        let rates = state.tenant_delivery_rates().map_err(EngineError::Rates)?;
+        Ok((subscriptions.into_iter().map(load_one).collect::<Result<_, _>>()?, rates))
     };
     tokio::task::spawn_blocking(load_all).await.map_err(|_| EngineError::CutShort)?
 }
 
-/// The log, and what all subscriptions share of its events.
-struct Tail {
-    log: Arc<dyn EventLog>,
-    chunks: Arc<ChunkCache>,
-    documents: Arc<DocumentCache>,
-}
-
-fn prepare(
-    loaded: Loaded,
-    target: Target,
-    tail: &Tail,
-    state: &State,
-    metrics: &DeliveryMetrics,
-    options: &EngineOptions,
-) -> (Handle, Dispatcher) {
-    let Loaded { record, position, dead_letters, replays } = loaded;
-    let (tenant, name) = (record.spec.tenant.as_str().to_owned(), record.spec.name.clone());
-    let stats = Arc::new(SubscriptionStats::new(
-        metrics.subscription(&tenant, &name),
-        halt_of(record.lifecycle.clone()),
-        position.progress.cursor(),
-        needed_offset(&position, &replays),
-    ));
-    stats.dead_letters.store(dead_letters, Ordering::Relaxed);
-    let (directives, receiver) = watch::channel(Directive { paused: false, resumptions: 0, stop_by: None });
-    let (commands, received) = mpsc::channel(COMMANDS_WAITING);
-    let (target, pull) = match target {
-        Target::Push(sink) => (dispatcher::Target::Sink(sink), None),
-        Target::Pull => {
-            let target = dispatcher::Target::consumers(metrics.leases(&tenant, &name));
-            (target, Some(PullSubscription::new(commands.clone())))
-        }
-    };
-    let handle = Handle {
-        id: record.id,
-        tenant,
-        name,
-        filter: record.spec.filter.clone(),
-        start_offset: record.start_offset,
-        sink: target.kind(),
-        stats: Arc::clone(&stats),
-        directives,
-        commands,
-        pull,
-    };
-    let dispatcher = Dispatcher::new(Parts {
-        record,
-        position,
-        target,
-        log: Arc::clone(&tail.log),
-        chunks: Arc::clone(&tail.chunks),
-        documents: Arc::clone(&tail.documents),
-        store: Arc::new(state.clone()),
-        stats,
-        directives: receiver,
-        commands: received,
-        replays,
-        options: options.clone(),
-    });
-    (handle, dispatcher)
-}
-
 /// Tells the log what is needed every so often, and once more at the end.
-async fn keep_retention_told(shared: Arc<Shared>, interval: Duration, mut stopped: oneshot::Receiver<()>) {
+async fn keep_retention_told(roster: Arc<Roster>, interval: Duration, mut stopped: oneshot::Receiver<()>) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => shared.tell_retention(),
+            _ = ticks.tick() => roster.tell_retention(),
             _ = &mut stopped => break,
         }
     }
-    shared.tell_retention();
-}
-
-/// Makes a dispatcher's own panic visible.
-struct PanicGuard {
-    stats: Arc<SubscriptionStats>,
-}
-
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.stats
-                .set_run_state(RunState::Damaged { why: "the dispatcher failed; see the log".to_owned() });
-        }
-    }
+    roster.tell_retention();
 }

@@ -38,6 +38,8 @@ pub trait RecordRun: Send {
     fn end_offset(&self) -> u64;
     /// When the records were appended: microseconds since the Unix epoch.
     fn append_time_micros(&self) -> u64;
+    /// What it takes in memory, however few of its records are held.
+    fn memory_bytes(&self) -> usize;
     /// Adds at most `limit` records from `offset` on; they share the run's memory.
     fn copy_records(&self, offset: u64, limit: usize, into: &mut VecDeque<Record>);
 }
@@ -79,6 +81,10 @@ impl RecordRun for Frame {
 
     fn append_time_micros(&self) -> u64 {
         self.append_time_micros
+    }
+
+    fn memory_bytes(&self) -> usize {
+        Frame::memory_bytes(self)
     }
 
     fn copy_records(&self, offset: u64, limit: usize, into: &mut VecDeque<Record>) {

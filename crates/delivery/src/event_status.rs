@@ -21,12 +21,13 @@ impl Engine {
     /// # Errors
     /// When the state store cannot be read.
     pub fn deliveries_of(&self, event: &StoredEvent) -> Result<Vec<EventDelivery>, StateError> {
-        let documents = &self.shared().documents;
-        let wants = self.handles().iter().filter(|handle| handle.is_for(event, documents));
+        let documents = &self.roster().documents;
+        let of_tenant = self.roster().of_tenant(event.tenant());
+        let wants = of_tenant.iter().filter(|handle| handle.is_for(event, documents));
         wants
             .map(|handle| {
-                let state = self.state().delivery_state(handle.id(), event.offset())?;
-                Ok(EventDelivery { subscription: handle.name().to_owned(), state })
+                let state = self.state().delivery_state(handle.id, event.offset())?;
+                Ok(EventDelivery { subscription: handle.name.clone(), state })
             })
             .collect()
     }

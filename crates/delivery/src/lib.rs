@@ -13,36 +13,54 @@
 //! One bad target hurts only itself: each subscription has its own cursor, calls, rate and breaker, its memory is
 //! bounded, and a sink that hangs or panics is cut short.
 
+mod activity;
 mod backoff;
 mod breaker;
 mod call;
 mod call_spans;
 mod checkpointer;
 mod clock;
+mod consumer_group;
+mod control;
 mod dead_letter_copies;
 mod decoded_chunk;
+mod deliveries;
 mod dispatcher;
 mod engine;
 mod event_log;
 mod event_status;
 mod key_gate;
+mod launch;
 mod metrics;
 #[cfg(test)]
 mod model;
+mod notices;
 mod options;
 pub mod pull;
 mod rate_limit;
 mod reader;
 mod retry_schedule;
 mod rewind;
+mod roster;
+mod sample;
+mod search;
 mod status;
 mod store;
+mod tenant_rates;
 mod transformer;
+mod turns;
 
+pub use activity::{ActivitySummary, ActivityWindow};
 pub use breaker::BreakerState;
+pub use consumer_group::GroupError;
+pub use control::{BuildTarget, ChangeError};
+pub use deliveries::RetryNow;
 pub use engine::{ControlError, Engine, EngineError, ShutdownReport, Target};
 pub use event_log::{EventLog, RecordRun, StartError, resolve_start};
 pub use event_status::EventDelivery;
+pub use notices::{Happened, Notice, Notices};
 pub use options::EngineOptions;
 pub use rewind::{RedriveRequest, ReplayRequest};
+pub use sample::Sampled;
+pub use search::{DeliverySearch, Found, SearchError, SearchPage, SearchRequest, WantedState};
 pub use status::{RunState, SubscriptionStatus};

@@ -20,6 +20,21 @@ use crate::status::SubscriptionStatus;
 const ATTEMPT_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0];
 
+/// Everything that `outcome` may say.
+const OUTCOMES: [&str; 11] = [
+    "delivered",
+    "retried",
+    "rejected",
+    "dead",
+    "copied",
+    "dropped",
+    "acked",
+    "nacked",
+    "expired",
+    "left",
+    "returned",
+];
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SubscriptionLabels {
     subscription: String,
@@ -112,6 +127,27 @@ impl DeliveryMetrics {
             dead_letter_copies: Family::default(),
             filter_failures: Family::default(),
             transform_failures: Family::default(),
+        }
+    }
+
+    /// Forgets a subscription that is no more.
+    pub(crate) fn forget(&self, tenant: &str, name: &str) {
+        let labels = SubscriptionLabels { subscription: name.to_owned(), tenant: tenant.to_owned() };
+        for family in [&self.panics, &self.lost_events, &self.save_failures, &self.transform_failures] {
+            family.remove(&labels);
+        }
+        self.attempt_duration.remove(&labels);
+        let (subscription, tenant) = (&labels.subscription, &labels.tenant);
+        for outcome in OUTCOMES {
+            let labels =
+                OutcomeLabels { subscription: subscription.clone(), tenant: tenant.clone(), outcome };
+            for family in [&self.outcomes, &self.leases_ended, &self.dead_letter_copies] {
+                family.remove(&labels);
+            }
+        }
+        for reason in [Reason::Missing, Reason::Failed, Reason::OverBudget].map(Reason::name) {
+            let (subscription, tenant) = (subscription.clone(), tenant.clone());
+            self.filter_failures.remove(&ReasonLabels { subscription, tenant, reason });
         }
     }
 

@@ -68,6 +68,10 @@ impl RecordRun for MemoryRun {
         self.0.first().map_or(1, |record| record.append_time_micros)
     }
 
+    fn memory_bytes(&self) -> usize {
+        self.0.iter().map(|record| record.payload.len()).sum()
+    }
+
     fn copy_records(&self, offset: u64, limit: usize, into: &mut VecDeque<Record>) {
         into.extend(self.0.iter().filter(|record| record.offset >= offset).take(limit).cloned());
     }
@@ -411,6 +415,7 @@ impl ScriptedSink {
                 started: SystemTime::now(),
                 took: at.elapsed(),
                 response: None,
+                exchange: None,
             });
         }
         attempts

@@ -5,6 +5,8 @@ use std::time::Duration;
 use eventrelay_event::EventLimits;
 use eventrelay_telemetry::Spans;
 
+use crate::notices::Notices;
+
 /// How the engine works, for all subscriptions.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -18,6 +20,8 @@ pub struct EngineOptions {
     pub document_cache_bytes: usize,
     /// What an event may be once it is transformed.
     pub event_limits: EventLimits,
+    /// Where is told what happens to subscriptions; nowhere by default.
+    pub notices: Notices,
     /// Seeds the jitter of retries, for tests; random by default.
     pub seed: Option<u64>,
 }
@@ -30,6 +34,7 @@ impl Default for EngineOptions {
             spans: Spans::default(),
             document_cache_bytes: 16 << 20,
             event_limits: EventLimits::default(),
+            notices: Notices::default(),
             seed: None,
         }
     }

@@ -25,7 +25,8 @@ impl RateLimit {
     pub(crate) fn available(&mut self, now: Instant) -> usize {
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.tokens = (self.tokens + elapsed * self.per_second).min(self.burst);
-        self.filled = now;
+        // Who shares it may look a little late.
+        self.filled = self.filled.max(now);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

@@ -40,6 +40,8 @@ pub(crate) struct Reader {
     /// Chunks that others look at too.
     shared: Arc<ChunkCache>,
     run: Option<Box<dyn RecordRun>>,
+    /// It was in memory, so others are likely to look at it too.
+    is_run_cached: bool,
     reading: Option<ReadTask>,
     /// What is being read is no longer wanted.
     stale: bool,
@@ -58,6 +60,7 @@ impl Reader {
             next: 0,
             shared,
             run: None,
+            is_run_cached: false,
             reading: None,
             stale: false,
             times: VecDeque::new(),
@@ -69,15 +72,14 @@ impl Reader {
         if self.front().is_none() {
             self.refill();
         }
-        // Looked up twice, for what is borrowed is given away.
-        if self.front().is_none() {
-            return match &self.run {
-                _ if self.reading.is_some() => Next::Reading,
+        match self.front() {
+            Some(record) => Next::Record(record),
+            None if self.reading.is_some() => Next::Reading,
+            None => match &self.run {
                 Some(gap) => Next::Lost { end: gap.end_offset() },
                 None => Next::AtEnd,
-            };
+            },
         }
-        self.front().map_or(Next::AtEnd, Next::Record)
     }
 
     /// Passes the record that [`Self::peek`] showed.
@@ -138,7 +140,7 @@ impl Reader {
             return Ok(());
         }
         match result {
-            Ok(Ok(Some(run))) => self.hold(run),
+            Ok(Ok(Some(run))) => self.hold(run, false),
             Ok(Ok(None)) => {}
             Ok(Err(error)) => return Err(error),
             Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
@@ -203,7 +205,7 @@ impl Reader {
             return;
         }
         if let Some(run) = self.log.read_cached(self.position) {
-            self.hold(run);
+            self.hold(run, true);
             self.refill_from_run();
         } else {
             let (log, position) = (Arc::clone(&self.log), self.position);
@@ -214,14 +216,14 @@ impl Reader {
     fn refill_from_run(&mut self) {
         let Some(run) = &self.run else { return };
         self.next = 0;
-        self.chunk = self.shared.get(self.position).or_else(|| {
-            let chunk = Arc::new(Chunk::of(&**run, self.position)?);
-            self.shared.put(&chunk);
-            Some(chunk)
-        });
+        self.chunk = if self.is_run_cached {
+            self.shared.chunk(&**run, self.position)
+        } else {
+            Chunk::of(&**run, self.position).map(Arc::new)
+        };
     }
 
-    fn hold(&mut self, run: Box<dyn RecordRun>) {
+    fn hold(&mut self, run: Box<dyn RecordRun>, is_cached: bool) {
         if self.times.len() >= TIMES_KEPT {
             let mut index = 0;
             self.times.retain(|_| {
@@ -231,5 +233,6 @@ impl Reader {
         }
         self.times.push_back((self.position, run.append_time_micros()));
         self.run = Some(run);
+        self.is_run_cached = is_cached;
     }
 }

@@ -10,8 +10,9 @@ use eventrelay_state::{
 use tokio::sync::oneshot;
 
 use crate::dispatcher::Command;
-use crate::engine::{ControlError, Engine, Handle};
+use crate::engine::{ControlError, Engine};
 use crate::event_log::resolve_start;
+use crate::roster::Handle;
 
 /// How many replays and redrives one subscription may have under way; each holds a run of the log in memory.
 const MAX_REPLAYS: usize = 4;
@@ -34,6 +35,10 @@ pub struct ReplayRequest {
 pub struct RedriveRequest {
     /// Only the one of this event; none: all.
     pub offset: Option<u64>,
+    /// Where nothing is said of one event, from here on; none: from the first.
+    pub from: Option<Start>,
+    /// To here, exclusive; none: all.
+    pub to: Option<Start>,
     /// Which events.
     pub filter: EventFilter,
     /// The most events a second, beside the subscription's own limit.
@@ -47,8 +52,8 @@ impl Engine {
     /// # Errors
     /// When there is no such subscription or place, or the process is ending.
     pub async fn seek(&self, tenant: &str, name: &str, to: Start) -> Result<u64, ControlError> {
-        let handle = self.shared().find(tenant, name)?;
-        let offset = resolve_start(&self.shared().log, to).await?;
+        let handle = self.roster().find(tenant, name)?;
+        let offset = resolve_start(&self.roster().log, to).await?;
         let (done, moved) = oneshot::channel();
         handle.command(Command::Seek { offset, done }).await?;
         moved.await.map_err(|_| ControlError::Ending)?;
@@ -66,15 +71,15 @@ impl Engine {
         name: &str,
         request: ReplayRequest,
     ) -> Result<ReplayRecord, ControlError> {
-        let handle = self.shared().find(tenant, name)?;
-        let log = &self.shared().log;
+        let handle = self.roster().find(tenant, name)?;
+        let log = &self.roster().log;
         let start_offset = resolve_start(log, request.from).await?;
         let end = match request.to {
             Some(to) => resolve_start(log, to).await?,
             None => u64::MAX,
         };
         let new = NewReplay {
-            subscription: handle.id(),
+            subscription: handle.id,
             kind: ReplayKind::Replay,
             filter: request.filter,
             max_events_per_second: request.max_events_per_second,
@@ -82,7 +87,7 @@ impl Engine {
             // What the cursor has not come to is delivered anyway.
             end_offset: end.min(handle.cursor()).max(start_offset),
         };
-        self.begin(handle, new).await
+        self.begin(&handle, new).await
     }
 
     /// Tries dead letters again. One that is delivered, or waits for a retry, is no dead letter any more; one that is
@@ -96,18 +101,26 @@ impl Engine {
         name: &str,
         request: RedriveRequest,
     ) -> Result<ReplayRecord, ControlError> {
-        let handle = self.shared().find(tenant, name)?;
+        let handle = self.roster().find(tenant, name)?;
         // Those that die from now on are not meant.
-        let end = self.shared().log.durable_offset();
+        let log = &self.roster().log;
+        let start = match request.from {
+            Some(from) => resolve_start(log, from).await?,
+            None => 0,
+        };
+        let end = match request.to {
+            Some(to) => resolve_start(log, to).await?,
+            None => log.durable_offset(),
+        };
         let new = NewReplay {
-            subscription: handle.id(),
+            subscription: handle.id,
             kind: ReplayKind::Redrive,
             filter: request.filter,
             max_events_per_second: request.max_events_per_second,
-            start_offset: request.offset.unwrap_or(0),
-            end_offset: request.offset.map_or(end, |offset| offset.saturating_add(1)),
+            start_offset: request.offset.unwrap_or(start),
+            end_offset: request.offset.map_or(end.max(start), |offset| offset.saturating_add(1)),
         };
-        self.begin(handle, new).await
+        self.begin(&handle, new).await
     }
 
     /// A subscription's replays and redrives, newest first, as far as their progress is saved. Blocking.
@@ -115,7 +128,7 @@ impl Engine {
     /// # Errors
     /// When there is no such subscription, or the state store cannot be read.
     pub fn replays(&self, tenant: &str, name: &str) -> Result<Vec<ReplayRecord>, ControlError> {
-        Ok(self.state().replays(self.shared().find(tenant, name)?.id())?)
+        Ok(self.state().replays(self.roster().find(tenant, name)?.id)?)
     }
 
     /// Ends a replay or redrive early; what is on its way ends by itself. Durable once this returns Ok.
@@ -123,7 +136,7 @@ impl Engine {
     /// # Errors
     /// When none of that number is under way, or the process is ending.
     pub async fn cancel_replay(&self, tenant: &str, name: &str, id: ReplayId) -> Result<(), ControlError> {
-        let handle = self.shared().find(tenant, name)?;
+        let handle = self.roster().find(tenant, name)?;
         let (done, ended) = oneshot::channel();
         handle.command(Command::CancelReplay { id, done }).await?;
         match ended.await {
@@ -134,7 +147,7 @@ impl Engine {
     }
 
     async fn begin(&self, handle: &Handle, new: NewReplay) -> Result<ReplayRecord, ControlError> {
-        let (state, id) = (self.state().clone(), handle.id());
+        let (state, id) = (self.state().clone(), handle.id);
         let running = move || running(&state, id);
         let running = tokio::task::spawn_blocking(running).await.map_err(|_| ControlError::Ending)??;
         if running >= MAX_REPLAYS {

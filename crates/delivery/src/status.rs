@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use eventrelay_state::SubscriptionId;
 
+use crate::activity::Activity;
 use crate::breaker::BreakerState;
 use crate::metrics::SubscriptionMetrics;
 
@@ -109,6 +110,8 @@ pub(crate) struct SubscriptionStats {
     pub(crate) waiting_for_key: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
     pub(crate) leased_events: AtomicU64,
+    /// What came of calls lately; locked once a call.
+    pub(crate) activity: parking_lot::Mutex<Activity>,
     breaker: AtomicU8,
     words: Mutex<Words>,
 }
@@ -132,6 +135,7 @@ impl SubscriptionStats {
             waiting_for_key: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
             leased_events: AtomicU64::new(0),
+            activity: parking_lot::Mutex::default(),
             breaker: AtomicU8::new(0),
             words: Mutex::new(Words { run_state, save_error: None }),
         }

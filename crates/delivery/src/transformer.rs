@@ -51,7 +51,7 @@ impl Transformer {
             match transformed.event {
                 Ok(event) => {
                     let (attempt, purpose) = (delivery.attempt, delivery.purpose);
-                    outgoing.push(Delivery { event, attempt, purpose, span: None });
+                    outgoing.push(Delivery { event, attempt, purpose, span: None, keep_exchange: false });
                     kept.push(delivery);
                 }
                 Err(error) => refused.push(Refused { delivery, why: error.to_string() }),

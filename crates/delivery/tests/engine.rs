@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use eventrelay_delivery::{
-    ControlError, Engine, EngineOptions, RunState, ShutdownReport, StartError, SubscriptionStatus,
-    resolve_start,
+    BuildTarget, ControlError, Engine, EngineOptions, RunState, ShutdownReport, StartError,
+    SubscriptionStatus, resolve_start,
 };
 use eventrelay_event::{Event, StoredEvent, Tenant, Timestamp};
 use eventrelay_log::disk::RealDisk;
@@ -68,7 +68,13 @@ impl Sink for Target {
             if outcome == Outcome::Delivered {
                 self.delivered.lock().unwrap().push(delivery.event.offset());
             }
-            Attempt { outcome, started: SystemTime::now(), took: Duration::from_micros(5), response: None }
+            Attempt {
+                outcome,
+                started: SystemTime::now(),
+                took: Duration::from_micros(5),
+                response: None,
+                exchange: None,
+            }
         };
         let attempts: Vec<Attempt> = batch.iter().map(attempt).collect();
         self.calls.send_modify(|calls| *calls += 1);
@@ -80,6 +86,8 @@ impl Sink for Target {
 struct Relay {
     log: Log,
     state: State,
+    /// The target of subscriptions that are made later.
+    made: Arc<Target>,
 }
 
 impl Relay {
@@ -95,7 +103,7 @@ impl Relay {
                 end_offset: log.durable_offset(),
             };
             let state = State::open(&directory.join("state.db"), identity, OpenMode::Normal).unwrap();
-            Self { log, state }
+            Self { log, state, made: Target::new(|_| Outcome::Delivered) }
         };
         tokio::task::spawn_blocking(open).await.unwrap()
     }
@@ -127,7 +135,17 @@ impl Relay {
         let subscriptions = records.into_iter().zip(sinks).collect();
         let options =
             EngineOptions { checkpoint_interval: Duration::from_millis(5), ..EngineOptions::default() };
-        Engine::start(self.log.clone(), self.state.clone(), subscriptions, options).await.unwrap()
+        Engine::start(self.log.clone(), self.state.clone(), subscriptions, self.targets(), options)
+            .await
+            .unwrap()
+    }
+
+    /// What subscriptions that are made later deliver through.
+    fn targets(&self) -> Arc<dyn BuildTarget> {
+        let made = Arc::clone(&self.made);
+        Arc::new(move |_: &Subscription, _| {
+            Ok(eventrelay_delivery::Target::Push(Arc::clone(&made) as Arc<dyn Sink>))
+        })
     }
 
     async fn close(self) {
@@ -183,15 +201,15 @@ async fn a_pause_is_durable_and_named_subscriptions_must_exist() {
     let target = Target::new(|_| Outcome::Delivered);
     let records = relay.declare(&["orders"]).await;
     let engine = relay.start(records, std::slice::from_ref(&target)).await;
-    assert!(matches!(engine.pause("other", "orders").await, Err(ControlError::NotFound { .. })));
-    engine.pause("default", "orders").await.unwrap();
+    assert!(matches!(engine.pause("other", "orders", None).await, Err(ControlError::NotFound { .. })));
+    engine.pause("default", "orders", None).await.unwrap();
     drop(engine); // as a crash
     let records = relay.declare(&["orders"]).await;
     let engine = relay.start(records, std::slice::from_ref(&target)).await;
     relay.publish(3).await;
     let paused = status(&engine, "orders");
     assert_eq!((paused.run_state, paused.lag_events), (RunState::Paused, 3));
-    engine.resume("default", "orders").await.unwrap();
+    engine.resume("default", "orders", None).await.unwrap();
     target.until(|target| target.delivered().len() == 3).await;
     engine.shutdown(Duration::from_secs(5)).await;
     relay.close().await;

@@ -75,6 +75,12 @@ impl Filter {
         (patterns(self.types), patterns(self.sources), patterns(self.subjects))
     }
 
+    /// Whether a pattern for types begins with this text.
+    #[must_use]
+    pub fn names_types(&self, prefix: &str) -> bool {
+        self.types.iter().any(|glob| glob.pattern.starts_with(prefix))
+    }
+
     /// Whether the subscription wants the event.
     #[must_use]
     pub fn matches(&self, event: &StoredEvent) -> bool {

@@ -66,6 +66,16 @@ impl EventId {
         self.0.to_be_bytes()
     }
 
+    /// The id of these bytes, the most significant first.
+    ///
+    /// # Errors
+    /// When no event can have it.
+    pub fn from_bytes(bytes: [u8; 16]) -> Result<Self, EventIdError> {
+        let id = Self(u128::from_be_bytes(bytes));
+        let canonical = id.0 >> 76 & 0xf == 7 && id.0 >> 62 & 3 == 2 && (id.0 >> 64 & 0xfff) < 1000;
+        if canonical { Ok(id) } else { Err(EventIdError) }
+    }
+
     /// Writes it into `buffer` as `Display` shows it, without allocating.
     #[must_use]
     pub fn encode(self, buffer: &mut [u8; Self::CHARS]) -> &str {
@@ -90,8 +100,8 @@ impl FromStr for EventId {
 
     /// Accepts exactly what `Display` prints, so an event has one spelling of its id.
     fn from_str(text: &str) -> Result<Self, EventIdError> {
-        let id = Self(uuid::Uuid::try_parse(text).map_err(|_| EventIdError)?.as_u128());
-        let canonical = id.0 >> 76 & 0xf == 7 && id.0 >> 62 & 3 == 2 && (id.0 >> 64 & 0xfff) < 1000;
-        if canonical && id.to_string() == text { Ok(id) } else { Err(EventIdError) }
+        let uuid = uuid::Uuid::try_parse(text).map_err(|_| EventIdError)?;
+        let id = Self::from_bytes(uuid.into_bytes())?;
+        if id.to_string() == text { Ok(id) } else { Err(EventIdError) }
     }
 }

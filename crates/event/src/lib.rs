@@ -23,7 +23,9 @@ mod document;
 mod envelope;
 mod event;
 mod id;
+mod ksuid;
 mod media_type;
+mod message_id;
 mod purpose;
 mod stored;
 mod tenant;
@@ -38,6 +40,8 @@ pub use decode_events::{DecodeEventsError, DecodeEventsErrorKind, DecodedEvents}
 pub use envelope::Envelope;
 pub use event::Event;
 pub use id::{EventId, EventIdError};
+pub use ksuid::{Ksuid, KsuidError};
+pub use message_id::{MessageId, MessageIdError};
 pub use purpose::Purpose;
 pub use rules::{EventLimits, InvalidEvent};
 pub use stored::{DecodeError, StoredEvent};

@@ -16,6 +16,9 @@ use crate::fault::FaultKind;
 use crate::subject::Subject;
 use crate::value::Value;
 
+/// How the types begin of what the relay tells of itself.
+pub const OPERATIONAL_TYPES: &str = "eventrelay.";
+
 /// Which events a subscription wants. As JSON or TOML: `{"types": ["order.*"], "cel": "data.amount > 100"}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
@@ -104,7 +107,7 @@ impl EventFilter {
     /// Whether the subscription wants the event.
     #[must_use]
     pub fn decide(&self, subject: &Subject<'_>) -> Decision {
-        if let Some(field) = self.patterns.mismatch(subject.event()) {
+        if let Some(field) = self.mismatch(subject.event()) {
             let because = match field {
                 "types" => Because::Types,
                 "sources" => Because::Sources,
@@ -121,7 +124,22 @@ impl EventFilter {
     /// Whether the patterns alone say that the subscription does not want the event; the expression is not looked at.
     #[must_use]
     pub fn excludes(&self, event: &StoredEvent) -> bool {
-        self.patterns.mismatch(event).is_some()
+        self.mismatch(event).is_some()
+    }
+
+    /// Whether a pattern for types names [`OPERATIONAL_TYPES`].
+    #[must_use]
+    pub fn wants_operational_events(&self) -> bool {
+        self.patterns.names_types(OPERATIONAL_TYPES)
+    }
+
+    /// The first kind of patterns that says no. What the relay tells of itself is for who asks for it by name: whoever wants all
+    /// events of a tenant means those of its applications.
+    fn mismatch(&self, event: &StoredEvent) -> Option<&'static str> {
+        if event.event_type().starts_with(OPERATIONAL_TYPES) && !self.wants_operational_events() {
+            return Some("types");
+        }
+        self.patterns.mismatch(event)
     }
 
     fn try_out(&self) -> Result<(), CompileError> {

@@ -38,7 +38,7 @@ mod write_json;
 
 pub use document_cache::DocumentCache;
 pub use error::{CompileError, EvaluationError, Reason};
-pub use event_filter::{Because, Decision, EventFilter, FilterError, Verdict};
+pub use event_filter::{Because, Decision, EventFilter, FilterError, OPERATIONAL_TYPES, Verdict};
 pub use expression::Expression;
 pub use position::Position;
 pub use subject::Subject;

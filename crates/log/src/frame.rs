@@ -204,8 +204,9 @@ impl Frame {
         self.body.is_empty()
     }
 
-    /// What it takes in memory.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    /// What it takes in memory, however few of its records are held.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
         padded(FRAME_HEADER_BYTES + self.body.len())
     }
 

@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Replay(Box<ReplayRecord>),
     /// End a replay.
     CancelReplay { id: ReplayId, done: Done },
+    /// Make a retry due now; false when the event waits for none.
+    RetryNow { offset: u64, done: Done },
     /// What consumers of a pull subscription ask.
     Consume(PullCommand),
 }
@@ -68,6 +70,14 @@ impl Dispatcher {
                     &self.store,
                     Instant::now(),
                 ));
+            }
+            Command::RetryNow { offset, done } => {
+                let waits = self.retries.get(offset).is_some_and(|entry| entry.due.is_some());
+                if waits {
+                    self.retries.put_back(offset, Instant::now());
+                }
+                // What is on its way is as good as due. Who asked may have stopped waiting.
+                let _ = done.send(self.retries.get(offset).is_some());
             }
             Command::CancelReplay { id, done } => {
                 if self.end_replay(id, ReplayState::Cancelled) {

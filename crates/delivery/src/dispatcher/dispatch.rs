@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventrelay_sinks::{BatchLimit, Delivery, Purpose};
-use eventrelay_state::{Order, ReplayId};
+use eventrelay_state::{KeepAttempts, Order, ReplayId};
 use tokio::time::Instant;
 
 use super::filtering::Wanted;
@@ -108,6 +108,7 @@ impl Dispatcher {
         if let Target::Consumers(_) = self.target {
             return self.room_for_pull(tokens, now);
         }
+        let tokens = tokens.min(self.tenant_rate.available(now).map_err(Blocked::Until)?);
         let probe = match self.breaker.permit(self.in_flight.len(), now) {
             Permit::Call => false,
             Permit::Probe => true,
@@ -134,10 +135,19 @@ impl Dispatcher {
         self.retry_calls += usize::from(retry);
         match (&self.target, room.pull) {
             (Target::Sink(sink), _) => {
+                self.tenant_rate.take(call.events());
                 let (sink, log) = (Arc::clone(sink), Arc::clone(self.reader.log()));
                 let timeout = Duration::from_millis(self.spec.retry.timeout_ms);
                 let (transformer, tracer) = (self.transformer.clone(), self.tracer.clone());
-                self.in_flight.push(Box::pin(call.run(sink, log, timeout, transformer, tracer)));
+                let keep_exchanges = self.spec.keep_attempts == KeepAttempts::All;
+                self.in_flight.push(Box::pin(call.run(
+                    sink,
+                    log,
+                    timeout,
+                    transformer,
+                    tracer,
+                    keep_exchanges,
+                )));
             }
             (Target::Consumers(_), Some(pull)) => self.start_lease(call, pull),
             (Target::Consumers(_), None) => {}
@@ -354,7 +364,13 @@ impl Dispatcher {
             }
             Admission::Go => {
                 self.reader.pass();
-                Some(Verdict::Deliver(Delivery { event, attempt: 1, purpose: Purpose::Live, span: None }))
+                Some(Verdict::Deliver(Delivery {
+                    event,
+                    attempt: 1,
+                    purpose: Purpose::Live,
+                    span: None,
+                    keep_exchange: false,
+                }))
             }
         }
     }

@@ -41,12 +41,13 @@ use eventrelay_state::{
 use eventrelay_telemetry::DeliveryTracer;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use prometheus_client::metrics::counter::Counter;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, BreakerState};
 use crate::call::Finished;
 use crate::checkpointer::{Checkpointer, Saved};
 use crate::clock::Clock;
@@ -55,12 +56,14 @@ use crate::decoded_chunk::ChunkCache;
 use crate::event_log::EventLog;
 use crate::key_gate::{Admission, KeyGate, Place};
 use crate::metrics::LeaseMetrics;
+use crate::notices::{Happened, Notices};
 use crate::options::EngineOptions;
 use crate::rate_limit::RateLimit;
 use crate::reader::Reader;
 use crate::retry_schedule::{RetryEntry, RetrySchedule};
 use crate::status::{RunState, SubscriptionStats};
 use crate::store::Store;
+use crate::tenant_rates::TenantRate;
 use crate::transformer::Transformer;
 
 pub(crate) use command::{Command, Done};
@@ -106,6 +109,8 @@ pub(crate) struct Parts {
     pub(crate) chunks: Arc<ChunkCache>,
     /// Shared by all dispatchers.
     pub(crate) documents: Arc<DocumentCache>,
+    /// Shared by all dispatchers of the tenant.
+    pub(crate) tenant_rate: Arc<TenantRate>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stats: Arc<SubscriptionStats>,
     pub(crate) directives: watch::Receiver<Directive>,
@@ -190,14 +195,18 @@ pub(crate) struct Dispatcher {
     gate: Option<KeyGate>,
     breaker: Breaker,
     rate: Option<RateLimit>,
+    tenant_rate: Arc<TenantRate>,
     in_flight: FuturesUnordered<BoxFuture<'static, Finished>>,
     checkpointer: Checkpointer,
     copies: DeadLetterCopies,
+    notices: Notices,
     halt: RunState,
     /// The system refused a read: nothing is read before then.
     read_again_at: Option<Instant>,
     /// The reader had nothing at hand when it was last asked.
     starved: bool,
+    /// Of the counters of delivered, retried and dead, what [`Self::note_outcomes`] has seen.
+    noted_outcomes: [u64; 3],
     stats: Arc<SubscriptionStats>,
     directives: watch::Receiver<Directive>,
     commands: mpsc::Receiver<Command>,
@@ -219,6 +228,7 @@ impl Dispatcher {
             log,
             chunks,
             documents,
+            tenant_rate,
             store,
             stats,
             directives,
@@ -270,12 +280,17 @@ impl Dispatcher {
             gate,
             breaker: Breaker::new(spec.breaker.clone(), most_calls),
             rate: spec.rate().map(|rate| RateLimit::new(rate, now)),
+            tenant_rate,
             in_flight: FuturesUnordered::new(),
             checkpointer,
             copies,
+            notices: options.notices.clone(),
             halt: halt_of(lifecycle),
             read_again_at: None,
             starved: false,
+            // The counters outlive a change of the subscription.
+            noted_outcomes: [&stats.metrics.delivered, &stats.metrics.retried, &stats.metrics.dead]
+                .map(Counter::get),
             spec,
             target,
             tracer,
@@ -525,6 +540,7 @@ impl Dispatcher {
 
     /// Shows the outside how things stand.
     fn publish(&mut self) {
+        self.note_outcomes();
         let cursor = self.progress.cursor();
         let stats = &self.stats;
         stats.cursor.store(cursor, Ordering::Relaxed);
@@ -537,7 +553,20 @@ impl Dispatcher {
         if let Target::Consumers(side) = &self.target {
             stats.leased_events.store(side.leases.len() as u64, Ordering::Relaxed);
         }
-        stats.set_breaker(self.breaker.state());
+        let (before, now) = (stats.breaker(), self.breaker.state());
+        if before != now {
+            stats.set_breaker(now);
+            match (before, now) {
+                (BreakerState::Closed, _) => self.tell(Happened::BreakerOpened),
+                (_, BreakerState::Closed) => self.tell(Happened::BreakerClosed),
+                (_, BreakerState::Open | BreakerState::HalfOpen) => {}
+            }
+        }
+    }
+
+    /// Tells who operates the subscription.
+    fn tell(&self, what: Happened) {
+        self.notices.tell(self.spec.tenant.as_str(), &self.spec.name, what);
     }
 }
 

@@ -308,7 +308,9 @@ impl Dispatcher {
             let outcome = if error.is_some() { "retry" } else { "delivered" };
             span.end(DeliveryEnd { outcome, error, response_status: None });
         }
-        self.keep_attempt(&delivery, &Attempt { outcome, started: begun_at, took, response: None });
+        self.note_latency(took);
+        let attempt = Attempt { outcome, started: begun_at, took, response: None, exchange: None };
+        self.keep_attempt(&delivery, &attempt);
         let failed = failure.is_some();
         match failure {
             None => {

@@ -351,7 +351,13 @@ impl Dispatcher {
             replay.take(offset);
             replay.open.insert(offset);
             bytes += size;
-            batch.push(Delivery { event, attempt: 1, purpose: replay.purpose(), span: None });
+            batch.push(Delivery {
+                event,
+                attempt: 1,
+                purpose: replay.purpose(),
+                span: None,
+                keep_exchange: false,
+            });
         }
         if let Some(rate) = &mut replay.rate {
             rate.take(batch.len());

@@ -1,19 +1,25 @@
 //! What becomes of deliveries: settled, to be tried again, or dead.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use eventrelay_event::{Purpose, StoredEvent};
+use eventrelay_expression::OPERATIONAL_TYPES;
 use eventrelay_log::{ReadError, Record};
 use eventrelay_sinks::{Attempt, Delivery, Outcome};
-use eventrelay_state::{AttemptOutcome, AttemptRecord, DeadLetter, Lifecycle, Order, Retrying};
+use eventrelay_state::{
+    AttemptOutcome, AttemptRecord, DeadLetter, Exchange, KeepAttempts, Lifecycle, Order, Retrying,
+};
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use super::{Dispatcher, READ_RETRY_WAIT};
+use crate::activity::Outcomes;
 use crate::backoff;
 use crate::call::{Answer, Finished, LoadError, Waiting};
 use crate::clock::{micros, wall_micros};
 use crate::key_gate::Place;
+use crate::notices::Happened;
 use crate::retry_schedule::RetryEntry;
 use crate::status::RunState;
 
@@ -53,6 +59,9 @@ impl Dispatcher {
         if let Some(pull) = finished.pull {
             return self.loaded(pull, finished);
         }
+        if let Some(took) = finished.answer.as_ref().and_then(Answer::took) {
+            self.note_latency(took);
+        }
         match finished.answer {
             None if finished.probe => self.breaker.probe_abandoned(now),
             None => {}
@@ -67,6 +76,24 @@ impl Dispatcher {
         }
         for (waiting, error) in finished.unloaded {
             self.settle_unloaded(waiting, error, now);
+        }
+    }
+
+    /// Counts how long a call, or a lease, has taken.
+    pub(super) fn note_latency(&self, took: Duration) {
+        self.stats.activity.lock().record(SystemTime::now(), Outcomes::default(), Some(took));
+    }
+
+    /// Counts what has come of deliveries since this was last asked.
+    pub(super) fn note_outcomes(&mut self) {
+        let metrics = &self.stats.metrics;
+        let total = [&metrics.delivered, &metrics.retried, &metrics.dead].map(Counter::get);
+        let since =
+            |index: usize| u32::try_from(total[index] - self.noted_outcomes[index]).unwrap_or(u32::MAX);
+        let outcomes = Outcomes { delivered: since(0), retried: since(1), dead: since(2) };
+        if outcomes != Outcomes::default() {
+            self.stats.activity.lock().record(SystemTime::now(), outcomes, None);
+            self.noted_outcomes = total;
         }
     }
 
@@ -172,6 +199,7 @@ impl Dispatcher {
                 why,
                 "the target is gone: the subscription is disabled"
             );
+            self.tell(Happened::Disabled { reason: why.clone() });
             self.checkpointer.unsaved.lifecycle(Lifecycle::Disabled { reason: why.clone() });
             self.halt_as(RunState::Disabled { reason: why });
         }
@@ -216,6 +244,7 @@ impl Dispatcher {
     pub(super) fn dead(&mut self, delivery: &Delivery, reason: String) {
         let event = &delivery.event;
         let letter = self.letter(event.offset(), delivery.attempt, reason);
+        self.tell_of_death(&letter, Some(event.append_time_micros()), Some(event.event_type()));
         self.bury(DeadLetter {
             append_time_micros: Some(event.append_time_micros()),
             // A copy, so that the dead letter does not pin all that was written with it.
@@ -228,6 +257,7 @@ impl Dispatcher {
     /// A record that is not an event is a dead letter at once.
     pub(super) fn undecodable(&mut self, record: &Record, why: String, attempts: u32) {
         let letter = self.letter(record.offset, attempts, why);
+        self.tell_of_death(&letter, Some(record.append_time_micros), None);
         self.bury(DeadLetter {
             append_time_micros: Some(record.append_time_micros),
             event: Some(Bytes::copy_from_slice(&record.payload)),
@@ -250,6 +280,20 @@ impl Dispatcher {
                 .map_or(now_micros, |entry| entry.first_failed_at_micros),
             dead_at_micros: now_micros,
         }
+    }
+
+    /// A dead letter of what the relay tells of itself is told nobody, or it would never end.
+    fn tell_of_death(&self, letter: &DeadLetter, append_time_micros: Option<u64>, event_type: Option<&str>) {
+        if event_type.is_some_and(|event_type| event_type.starts_with(OPERATIONAL_TYPES)) {
+            return;
+        }
+        self.tell(Happened::DeadLetter {
+            offset: letter.offset,
+            append_time_micros,
+            event_type: event_type.map(str::to_owned),
+            attempts: letter.attempts,
+            reason: letter.reason.clone(),
+        });
     }
 
     pub(super) fn bury(&mut self, letter: DeadLetter) {
@@ -304,7 +348,9 @@ impl Dispatcher {
     /// A dead letter without a copy of its event, for there is none.
     fn lost(&mut self, offset: u64, attempts: u32, why: &str) {
         self.stats.metrics.lost_events.inc();
-        self.bury(self.letter(offset, attempts, why.to_owned()));
+        let letter = self.letter(offset, attempts, why.to_owned());
+        self.tell_of_death(&letter, None, None);
+        self.bury(letter);
         self.done_unread(offset);
     }
 
@@ -317,10 +363,14 @@ impl Dispatcher {
         }
     }
 
-    /// Keeps the attempt for people to read, unless it is a success at the first try.
+    /// Keeps the attempt for people to read, unless it is a success at the first try and those are not wanted.
     pub(super) fn keep_attempt(&mut self, delivery: &Delivery, attempt: &Attempt) {
         let (outcome, reason) = match &attempt.outcome {
-            Outcome::Delivered if delivery.attempt == 1 => return,
+            Outcome::Delivered
+                if delivery.attempt == 1 && self.spec.keep_attempts == KeepAttempts::Failures =>
+            {
+                return;
+            }
             Outcome::Delivered => (AttemptOutcome::Delivered, ""),
             Outcome::Retry { why, .. } => (AttemptOutcome::Retry, why.as_str()),
             Outcome::Reject { why } => (AttemptOutcome::Reject, why.as_str()),
@@ -332,6 +382,7 @@ impl Dispatcher {
         self.checkpointer.unsaved.attempt(AttemptRecord {
             offset: delivery.event.offset(),
             attempt: delivery.attempt,
+            purpose: delivery.purpose,
             outcome,
             reason: shortened(reason.to_owned()),
             started_at_micros: wall_micros(attempt.started),
@@ -340,7 +391,20 @@ impl Dispatcher {
             response_body: response.map(|_| Bytes::copy_from_slice(kept)),
             response_truncated: response.is_some_and(|response| response.truncated)
                 || kept.len() < body.len(),
+            exchange: attempt.exchange.as_deref().map(kept_exchange),
         });
+    }
+}
+
+/// What was sent, as it is stored: bodies are shown as text.
+pub(crate) fn kept_exchange(exchange: &eventrelay_sinks::Exchange) -> Exchange {
+    Exchange {
+        method: exchange.method.clone(),
+        url: exchange.url.clone(),
+        request_headers: exchange.request_headers.clone(),
+        request_body: String::from_utf8_lossy(&exchange.request_body).into_owned(),
+        request_truncated: exchange.request_truncated,
+        response_headers: exchange.response_headers.clone(),
     }
 }
 

@@ -12,14 +12,15 @@ use super::{
     MAX_WAITING_PULLS, PullError, PullRequest, WaitingPull,
 };
 use crate::dispatcher::{Command, PullCommand};
-use crate::engine::{ControlError, Shared};
+use crate::engine::ControlError;
+use crate::roster::Roster;
 
 /// How much longer than it asked for a pull is held while the log is being read for it.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The pull subscriptions of an engine. Cheap to clone. The default has none.
 #[derive(Debug, Clone, Default)]
-pub struct Consumers(Option<Arc<Shared>>);
+pub struct Consumers(Option<Arc<Roster>>);
 
 /// One pull subscription, for any number of consumers. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -56,8 +57,8 @@ struct Awaited {
 }
 
 impl Consumers {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self(Some(shared))
+    pub(crate) fn new(roster: Arc<Roster>) -> Self {
+        Self(Some(roster))
     }
 
     /// A tenant's pull subscription of that name.
@@ -65,9 +66,9 @@ impl Consumers {
     /// # Errors
     /// When there is none, or it has a sink.
     pub fn find(&self, tenant: &str, name: &str) -> Result<PullSubscription, PullError> {
-        let shared = self.0.as_ref().ok_or(PullError::NotFound)?;
-        match shared.find(tenant, name) {
-            Ok(handle) => handle.pull().cloned().ok_or(PullError::NotPull),
+        let roster = self.0.as_ref().ok_or(PullError::NotFound)?;
+        match roster.find(tenant, name) {
+            Ok(handle) => handle.pull.clone().ok_or(PullError::NotPull),
             Err(ControlError::NotFound { .. }) => Err(PullError::NotFound),
             Err(_) => Err(PullError::Ending),
         }

@@ -183,7 +183,13 @@ mod tests {
         StoredEvent::encode(&Event::new(Tenant::default(), "t".to_owned(), "/s".to_owned()), &mut record);
         let event = StoredEvent::decode(offset, 1, record.into()).unwrap();
         Lease {
-            delivery: Delivery { event, attempt: 1, purpose: Purpose::Live, span: None },
+            delivery: Delivery {
+                event,
+                attempt: 1,
+                purpose: Purpose::Live,
+                span: None,
+                keep_exchange: false,
+            },
             replay: None,
             consumer: consumer.map(ConsumerId),
             span: None,

@@ -19,8 +19,8 @@ use std::time::Duration;
 use eventrelay_expression::{DocumentCache, EventFilter};
 use eventrelay_sinks::Delivery;
 use eventrelay_state::{
-    Lifecycle, NewReplay, ReplayId, ReplayKind, ReplayRecord, ReplayState, Subscription, SubscriptionId,
-    SubscriptionRecord,
+    Lifecycle, NewReplay, Origin, ReplayId, ReplayKind, ReplayRecord, ReplayState, Subscription,
+    SubscriptionId, SubscriptionRecord,
 };
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -131,13 +131,17 @@ impl World {
                 spec: self.spec.clone(),
                 lifecycle,
                 start_offset: 0,
+                origin: Origin::Configuration,
+                revision: 1,
                 created_at_micros: 0,
+                updated_at_micros: 0,
             },
             position,
             target,
             log: Arc::new(self.log.clone()),
             chunks: self.chunks.clone(),
             documents: self.documents.clone(),
+            tenant_rate: Arc::default(),
             store: self.store.clone(),
             stats: stats.clone(),
             directives: receiver,

@@ -1,0 +1,312 @@
+//! Looking for events: by place, patterns and key, and by what became of them for one subscription.
+//!
+//! The log has no index but offsets and times, so a search reads it. What one call does is bounded in records, bytes and time:
+//! a call that ran long gives what it has found, and where to go on. Blocking.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eventrelay_event::StoredEvent;
+use eventrelay_event::filter::Filter;
+use eventrelay_log::{ReadError, Record};
+use eventrelay_state::{DeliveryState, DeliveryStates, Exception, StateError};
+
+use crate::engine::Engine;
+use crate::roster::Handle;
+
+/// How many records one call looks at, about.
+const MAX_RECORDS: u64 = 200_000;
+/// How long one call looks, about.
+const MAX_TIME: Duration = Duration::from_millis(500);
+/// How many bytes of events one call gives, but always one event.
+const MAX_BYTES: usize = 16 << 20;
+/// How many offsets are looked at together.
+const WINDOW_OFFSETS: u64 = 256;
+/// How many rows are read together.
+const EXCEPTIONS_AT_ONCE: u32 = 256;
+
+/// What is looked for.
+#[derive(Debug, Clone)]
+pub struct SearchRequest {
+    /// Whose events.
+    pub tenant: String,
+    /// In which part of the log.
+    pub range: Range<u64>,
+    /// Which types, sources and subjects.
+    pub filter: Filter,
+    /// Only events of this key.
+    pub key: Option<String>,
+    /// What became of them.
+    pub delivery: Option<DeliverySearch>,
+    /// The newest first.
+    pub newest_first: bool,
+    /// The most events that are given; at least 1.
+    pub limit: usize,
+}
+
+/// Which deliveries of one subscription are looked for.
+#[derive(Debug, Clone)]
+pub struct DeliverySearch {
+    /// The subscription's name.
+    pub subscription: String,
+    /// In this state; none: in any.
+    pub state: Option<WantedState>,
+}
+
+/// A delivery's state that is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WantedState {
+    /// Not tried yet, or not noted.
+    Pending,
+    /// To be tried again.
+    Retrying,
+    /// Delivered.
+    Delivered,
+    /// A dead letter.
+    Dead,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub struct SearchPage {
+    /// The events, in the order asked for.
+    pub found: Vec<Found>,
+    /// What is left to be looked at; none: nothing.
+    pub rest: Option<Range<u64>>,
+}
+
+/// An event that was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The event.
+    pub event: StoredEvent,
+    /// What became of it, where a subscription is named.
+    pub state: Option<DeliveryState>,
+}
+
+/// Why nothing could be looked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// There is no such subscription.
+    #[error("there is no subscription `{name}`")]
+    NoSuchSubscription {
+        /// The name asked for.
+        name: String,
+    },
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// The state store cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl Engine {
+    /// Looks for events. Blocking, for half a second at most.
+    ///
+    /// # Errors
+    /// When the subscription does not run, or log or state cannot be read.
+    pub fn search(&self, request: &SearchRequest) -> Result<SearchPage, SearchError> {
+        let roster = self.roster();
+        let range = request.range.start.max(roster.log.oldest_offset())
+            ..request.range.end.min(roster.log.durable_offset());
+        let handle = match &request.delivery {
+            Some(delivery) => {
+                let name = &delivery.subscription;
+                let found = roster.find(&request.tenant, name);
+                Some(found.map_err(|_| SearchError::NoSuchSubscription { name: name.clone() })?)
+            }
+            None => None,
+        };
+        let mut search =
+            Search { engine: self, request, handle, page: SearchPage::default(), bytes: 0, scanned: 0 };
+        if !range.is_empty() {
+            search.run(range)?;
+        }
+        Ok(search.page)
+    }
+}
+
+struct Search<'a> {
+    engine: &'a Engine,
+    request: &'a SearchRequest,
+    handle: Option<Arc<Handle>>,
+    page: SearchPage,
+    bytes: usize,
+    scanned: u64,
+}
+
+impl Search<'_> {
+    fn run(&mut self, range: Range<u64>) -> Result<(), SearchError> {
+        let wanted = self.request.delivery.as_ref().and_then(|delivery| delivery.state);
+        let which = match wanted {
+            Some(WantedState::Retrying) => Some(Exception::Retrying),
+            Some(WantedState::Dead) => Some(Exception::Dead),
+            Some(WantedState::Pending | WantedState::Delivered) | None => None,
+        };
+        match (which, self.handle.clone()) {
+            (Some(which), Some(handle)) => self.run_over_exceptions(&handle, which, range),
+            _ => self.run_over_log(range),
+        }
+    }
+
+    fn run_over_log(&mut self, mut rest: Range<u64>) -> Result<(), SearchError> {
+        let until = Instant::now() + MAX_TIME;
+        let mut window_offsets = WINDOW_OFFSETS;
+        while !rest.is_empty() {
+            if self.scanned >= MAX_RECORDS || Instant::now() >= until {
+                self.page.rest = Some(rest);
+                return Ok(());
+            }
+            let window = if self.request.newest_first {
+                rest.end.saturating_sub(window_offsets).max(rest.start)..rest.end
+            } else {
+                rest.start..rest.start.saturating_add(window_offsets).min(rest.end)
+            };
+            let states = self.states(window.clone())?;
+            let Some(mut matches) = self.matches_in(window.clone(), states.as_ref())? else {
+                // Large events: fewer of them together.
+                window_offsets = ((window.end - window.start) / 2).max(1);
+                continue;
+            };
+            if self.request.newest_first {
+                matches.reverse();
+            }
+            for found in matches {
+                if !self.take(found, &rest) {
+                    return Ok(());
+                }
+            }
+            if self.request.newest_first { rest.end = window.start } else { rest.start = window.end }
+        }
+        Ok(())
+    }
+
+    /// Each has a row, so the log is not gone through.
+    fn run_over_exceptions(
+        &mut self,
+        handle: &Handle,
+        which: Exception,
+        mut rest: Range<u64>,
+    ) -> Result<(), SearchError> {
+        let until = Instant::now() + MAX_TIME;
+        loop {
+            let (newest_first, limit) = (self.request.newest_first, EXCEPTIONS_AT_ONCE);
+            let offsets =
+                self.engine.state().exceptions(handle.id, which, rest.clone(), newest_first, limit)?;
+            let (Some(first), Some(last)) = (offsets.iter().min(), offsets.iter().max()) else {
+                return Ok(());
+            };
+            let states = self.states(*first..last + 1)?;
+            for offset in offsets {
+                if Instant::now() >= until {
+                    self.page.rest = Some(rest);
+                    return Ok(());
+                }
+                for found in self.matches_in(offset..offset + 1, states.as_ref())?.unwrap_or_default() {
+                    if !self.take(found, &rest) {
+                        return Ok(());
+                    }
+                }
+                if newest_first { rest.end = offset } else { rest.start = offset + 1 }
+            }
+        }
+    }
+
+    /// Adds what was found; false when the page is full, and `rest` is what it was found in.
+    fn take(&mut self, found: Found, rest: &Range<u64>) -> bool {
+        let bytes = found.event.encoded().len();
+        let is_full = self.page.found.len() >= self.request.limit
+            || (self.bytes + bytes > MAX_BYTES && !self.page.found.is_empty());
+        if is_full {
+            let offset = found.event.offset();
+            self.page.rest = Some(match self.request.newest_first {
+                true => rest.start..offset + 1,
+                false => offset..rest.end,
+            });
+            return false;
+        }
+        self.bytes += bytes;
+        self.page.found.push(found);
+        true
+    }
+
+    fn states(&self, window: Range<u64>) -> Result<Option<DeliveryStates>, SearchError> {
+        let states =
+            self.handle.as_ref().map(|handle| self.engine.state().delivery_states(handle.id, window));
+        Ok(states.transpose()?)
+    }
+
+    /// What is looked for in a few consecutive offsets, in their order; none where that is too much to be held together.
+    fn matches_in(
+        &mut self,
+        window: Range<u64>,
+        states: Option<&DeliveryStates>,
+    ) -> Result<Option<Vec<Found>>, SearchError> {
+        let log = &self.engine.roster().log;
+        let (mut matches, mut records) = (Vec::new(), VecDeque::<Record>::new());
+        let (mut position, mut bytes) = (window.start, 0);
+        while position < window.end {
+            let run = match log.read_cached(position) {
+                Some(run) => run,
+                None => match log.read(position) {
+                    Ok(Some(run)) => run,
+                    Ok(None) => break,
+                    Err(ReadError::Trimmed { .. }) => {
+                        position = log.oldest_offset().max(position + 1);
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            let limit = usize::try_from(window.end - position).unwrap_or(usize::MAX);
+            run.copy_records(position, limit, &mut records);
+            position = run.end_offset();
+            for record in records.drain(..).filter(|record| record.offset < window.end) {
+                self.scanned += 1;
+                if let Some(found) = self.found(record, states) {
+                    bytes += found.event.encoded().len();
+                    matches.push(found);
+                }
+            }
+            if bytes > MAX_BYTES && window.end - window.start > 1 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(matches))
+    }
+
+    /// The record as it was looked for, if it was. What cannot be decoded is nobody's.
+    fn found(&self, record: Record, states: Option<&DeliveryStates>) -> Option<Found> {
+        let Record { offset, append_time_micros, payload, .. } = record;
+        let event = StoredEvent::decode(offset, append_time_micros, payload).ok()?;
+        let request = self.request;
+        let is_wanted = event.tenant() == request.tenant
+            && request.key.as_deref().is_none_or(|key| event.key() == Some(key))
+            && request.filter.mismatch(&event).is_none();
+        if !is_wanted {
+            return None;
+        }
+        let (Some(handle), Some(states)) = (&self.handle, states) else {
+            return Some(Found { event, state: None });
+        };
+        let state = states.of(offset);
+        let wanted = request.delivery.as_ref().and_then(|delivery| delivery.state);
+        let is_wanted = wanted.is_none_or(|wanted| wanted.is(&state))
+            && handle.is_for(&event, &self.engine.roster().documents);
+        is_wanted.then_some(Found { event, state: Some(state) })
+    }
+}
+
+impl WantedState {
+    fn is(self, state: &DeliveryState) -> bool {
+        match self {
+            Self::Pending => *state == DeliveryState::Pending,
+            Self::Retrying => matches!(state, DeliveryState::Retrying { .. }),
+            Self::Delivered => *state == DeliveryState::Settled,
+            Self::Dead => matches!(state, DeliveryState::Dead { .. }),
+        }
+    }
+}
