@@ -89,6 +89,7 @@ fn delivery() -> Delivery {
         attempt: 1,
         purpose: Purpose::Live,
         span: None,
+        keep_exchange: false,
     }
 }
 

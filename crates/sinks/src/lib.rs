@@ -29,6 +29,7 @@ mod error;
 mod host;
 mod http_client;
 mod lines;
+mod redaction;
 mod registry;
 mod secret;
 mod setting_files;
@@ -44,10 +45,11 @@ pub use content_mode::ContentMode;
 pub use environment::Environment;
 pub use error::SinkError;
 pub use eventrelay_event::Purpose;
+pub use redaction::{REDACTED, UrlView, redacted, restore};
 pub use registry::{KINDS, build};
 pub use secret::Secret;
 pub use setting_files::TlsFiles;
 pub use sink::{
-    Attempt, BatchLimit, BoxFuture, CheckError, DeadLetterCopy, Delivery, Guarantee, Outcome, Owner,
-    Response, Sink,
+    Attempt, BatchLimit, BoxFuture, CheckError, DeadLetterCopy, Delivery, Exchange, GroupError, Guarantee,
+    Outcome, Owner, Response, Sink,
 };

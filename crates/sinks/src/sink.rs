@@ -66,6 +66,21 @@ pub trait Sink: Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
+    /// Whether an event that is in no log may be delivered to it, to show an operator what comes of it.
+    fn takes_samples(&self) -> bool {
+        false
+    }
+
+    /// Moves a consumer group of the target's: those who read there go on at `position`, in the target's own words. The group of
+    /// the settings, where none is named.
+    fn set_group_position<'a>(
+        &'a self,
+        _group: Option<&'a str>,
+        _position: &'a str,
+    ) -> BoxFuture<'a, Result<(), GroupError>> {
+        Box::pin(async { Err(GroupError::Unsupported) })
+    }
+
     /// Finishes what is open (files, connections) before the process ends.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
@@ -109,6 +124,26 @@ pub enum CheckError {
     Mismatch(String),
 }
 
+/// Why a consumer group of the target's was not moved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// The target has no such groups, or it is not said which is meant.
+    #[error("there are no consumer groups to be moved")]
+    Unsupported,
+    /// There is none of that name.
+    #[error("there is no consumer group {group:?}")]
+    NotFound {
+        /// The name asked for.
+        group: String,
+    },
+    /// The target did not do it, or did not answer.
+    #[error("the consumer group was not moved: {why}")]
+    Failed {
+        /// What went wrong, for people; no secrets.
+        why: String,
+    },
+}
+
 /// Whose a sink is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
@@ -140,6 +175,8 @@ pub struct Delivery {
     pub purpose: Purpose,
     /// The attempt's own span in the event's trace; none where it has none.
     pub span: Option<SpanId>,
+    /// Whether [`Attempt::exchange`] is wanted also when the attempt succeeds.
+    pub keep_exchange: bool,
 }
 
 impl Delivery {
@@ -179,6 +216,32 @@ pub struct Attempt {
     pub took: Duration,
     /// What the target answered, where it answers in words.
     pub response: Option<Response>,
+    /// What was sent, where the sink tells it and somebody may want to look at it.
+    pub exchange: Option<Box<Exchange>>,
+}
+
+/// A request and the head of its answer, as people may see them: no secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// `POST`, for example.
+    pub method: String,
+    /// Where to: the origin, for paths and queries may carry tokens.
+    pub url: String,
+    /// The request's headers, without the values that are secret.
+    pub request_headers: Vec<(String, String)>,
+    /// The first bytes of the request's body, at most [`Self::BODY_LIMIT_BYTES`].
+    pub request_body: Bytes,
+    /// Whether the body was longer.
+    pub request_truncated: bool,
+    /// The answer's headers; empty where none came.
+    pub response_headers: Vec<(String, String)>,
+}
+
+impl Exchange {
+    /// How much of a request's body is kept.
+    pub const BODY_LIMIT_BYTES: usize = 4096;
+    /// How many bytes of headers are kept in each direction.
+    pub const HEADERS_LIMIT_BYTES: usize = 8192;
 }
 
 impl Attempt {
@@ -187,7 +250,8 @@ impl Attempt {
         let (started, clock) = (SystemTime::now(), Instant::now());
         let outcomes = outcomes.await;
         let took = clock.elapsed();
-        outcomes.into_iter().map(|outcome| Self { outcome, started, took, response: None }).collect()
+        let attempt = |outcome| Self { outcome, started, took, response: None, exchange: None };
+        outcomes.into_iter().map(attempt).collect()
     }
 
     /// The attempts of a batch that succeeds or fails as a whole.
@@ -197,7 +261,7 @@ impl Attempt {
         started: SystemTime,
         took: Duration,
     ) -> Vec<Self> {
-        let attempt = |_| Self { outcome: outcome.clone(), started, took, response: None };
+        let attempt = |_| Self { outcome: outcome.clone(), started, took, response: None, exchange: None };
         batch.iter().map(attempt).collect()
     }
 }

@@ -26,5 +26,11 @@ pub(crate) fn stored(offset: u64, event: &Event) -> StoredEvent {
 
 /// The first try of an event at `offset`.
 pub(crate) fn delivery(offset: u64, json: &'static [u8]) -> Delivery {
-    Delivery { event: stored(offset, &event(json)), attempt: 1, purpose: Purpose::Live, span: None }
+    Delivery {
+        event: stored(offset, &event(json)),
+        attempt: 1,
+        purpose: Purpose::Live,
+        span: None,
+        keep_exchange: false,
+    }
 }

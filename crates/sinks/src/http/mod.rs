@@ -55,9 +55,10 @@ use self::headers::Headers;
 use self::statuses::{Statuses, Verdict};
 use crate::bisect::{BatchFailure, Bisection};
 pub use crate::http_client::Http2;
-use crate::http_client::{Answer, ExchangeLimits, OutgoingRequest, Pool, Target};
+use crate::http_client::{Answer, ExchangeLimits, OutgoingRequest, Pool, Target, exchange};
 use crate::{
-    Attempt, BatchLimit, BoxFuture, CheckError, Delivery, Environment, Outcome, Response, Sink, SinkError,
+    Attempt, BatchLimit, BoxFuture, CheckError, Delivery, Environment, Exchange, Outcome, Response, Sink,
+    SinkError,
 };
 
 /// The largest stored event that is delivered in a request of its own.
@@ -91,6 +92,7 @@ struct Destination {
 struct Exchanged {
     result: Result<(), BatchFailure>,
     response: Option<Response>,
+    exchange: Option<Box<Exchange>>,
 }
 
 impl HttpSink {
@@ -181,12 +183,13 @@ impl HttpSink {
         while let Some(part) = bisection.next() {
             let (started, clock) = (SystemTime::now(), Instant::now());
             let body = self.body.body(part);
-            let Exchanged { result, response } = self.send(destination, body).await;
+            let keep = part.iter().any(|delivery| delivery.keep_exchange);
+            let Exchanged { result, response, exchange } = self.send(destination, body, keep).await;
             let settled = match &result {
                 Err(BatchFailure::Refused { .. }) if part.len() > 1 => 0,
                 _ => part.len(),
             };
-            let made = Attempt { response, ..attempt(Outcome::Delivered, started, clock) };
+            let made = Attempt { response, exchange, ..attempt(Outcome::Delivered, started, clock) };
             attempts.extend(std::iter::repeat_n(made, settled));
             bisection.answer(result);
         }
@@ -201,7 +204,7 @@ impl HttpSink {
     }
 
     /// Makes a request, and once more where a new token may help.
-    async fn send(&self, destination: &Destination, body: Bytes) -> Exchanged {
+    async fn send(&self, destination: &Destination, body: Bytes, keep_exchange: bool) -> Exchanged {
         let deadline = Instant::now() + self.timeout;
         let (target, headers) = (destination.target.clone(), destination.headers.clone());
         let mut request = OutgoingRequest { method: self.method.clone(), target, headers, body };
@@ -211,7 +214,7 @@ impl HttpSink {
                 Ok(credential) => credential,
                 Err(error) => {
                     let failure = BatchFailure::Unavailable { after: error.after, why: error.to_string() };
-                    return Exchanged { result: Err(failure), response: None };
+                    return Exchanged { result: Err(failure), response: None, exchange: None };
                 }
             };
             if let Some(header) = &credential.header {
@@ -224,18 +227,23 @@ impl HttpSink {
                         repeated = true;
                         continue;
                     }
-                    return self.judge(&answer);
+                    let (result, response) = self.judge(&answer);
+                    let wanted = keep_exchange || result.is_err();
+                    let exchange =
+                        wanted.then(|| exchange(&request, &request.target, &request.body, Some(&answer)));
+                    return Exchanged { result, response: Some(response), exchange };
                 }
                 Err(error) => {
                     let why = error.describe(self.pool.connector().endpoint(), self.timeout);
                     let failure = BatchFailure::Unavailable { after: None, why };
-                    return Exchanged { result: Err(failure), response: None };
+                    let exchange = Some(exchange(&request, &request.target, &request.body, None));
+                    return Exchanged { result: Err(failure), response: None, exchange };
                 }
             }
         }
     }
 
-    fn judge(&self, answer: &Answer) -> Exchanged {
+    fn judge(&self, answer: &Answer) -> (Result<(), BatchFailure>, Response) {
         let (status, after) = (answer.status(), answer.retry_after());
         let why = || match status.is_redirection() {
             true => format!("the target answered {status}; redirects are not followed"),
@@ -246,7 +254,7 @@ impl HttpSink {
             Verdict::Retry => Err(BatchFailure::Unavailable { after, why: why() }),
             Verdict::Reject => Err(BatchFailure::Refused { why: why() }),
         };
-        Exchanged { result, response: Some(kept_response::of(answer, self.response_bytes)) }
+        (result, kept_response::of(answer, self.response_bytes))
     }
 
     /// All of this event's request but its body and who it is from.
@@ -285,6 +293,10 @@ impl Sink for HttpSink {
         Box::pin(check::check(self))
     }
 
+    fn takes_samples(&self) -> bool {
+        true
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.authorization.close().await;
@@ -301,7 +313,7 @@ impl std::fmt::Debug for HttpSink {
 }
 
 fn attempt(outcome: Outcome, started: SystemTime, clock: Instant) -> Attempt {
-    Attempt { outcome, started, took: clock.elapsed(), response: None }
+    Attempt { outcome, started, took: clock.elapsed(), response: None, exchange: None }
 }
 
 /// The trace goes on with the target, unless the settings say otherwise.

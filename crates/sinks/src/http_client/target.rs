@@ -68,6 +68,14 @@ impl Target {
         if version == Version::HTTP_2 { self.whole.clone() } else { self.path.clone() }
     }
 
+    /// Scheme, host and port, and no more: a path or query may carry a token.
+    pub(crate) fn origin(&self) -> String {
+        let scheme = self.whole.scheme_str().unwrap_or_default();
+        let authority = self.whole.authority().map_or("", http::uri::Authority::as_str);
+        let rest = if self.path.path() == "/" && self.path.query().is_none() { "/" } else { "/…" };
+        format!("{scheme}://{authority}{rest}")
+    }
+
     /// The value of `host`.
     pub(crate) fn host(&self) -> HeaderValue {
         self.host.clone()
@@ -92,6 +100,15 @@ mod tests {
         assert_eq!(endpoint.to_string(), "example.com:8443");
         assert_eq!(parse("https://example.com").unwrap().0.uri(Version::HTTP_11), "/");
         assert_eq!(parse("https://example.com:443/").unwrap().0.host(), "example.com");
+    }
+
+    #[test]
+    fn the_origin_keeps_paths_and_queries_to_itself() {
+        assert_eq!(
+            parse("https://example.com:8443/canary?canary").unwrap().0.origin(),
+            "https://example.com:8443/…"
+        );
+        assert_eq!(parse("http://93.184.216.34").unwrap().0.origin(), "http://93.184.216.34/");
     }
 
     #[test]

@@ -221,7 +221,13 @@ mod tests {
     }
 
     fn delivery(event: &Event) -> Delivery {
-        Delivery { event: stored(7, event), attempt: 1, purpose: Purpose::Live, span: None }
+        Delivery {
+            event: stored(7, event),
+            attempt: 1,
+            purpose: Purpose::Live,
+            span: None,
+            keep_exchange: false,
+        }
     }
 
     fn header_texts(message: &Message<'_>) -> Vec<String> {

@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn delivery(event: &Event, purpose: Purpose) -> Delivery {
-        Delivery { event: stored(7, event), attempt: 1, purpose, span: None }
+        Delivery { event: stored(7, event), attempt: 1, purpose, span: None, keep_exchange: false }
     }
 
     fn header(message: &Message, name: &str) -> Option<String> {

@@ -11,6 +11,7 @@
 
 mod columns;
 mod connection;
+mod dsn;
 mod exactly_once;
 mod failure;
 mod identifier;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use dsn::{DsnError, settings_of_dsn};
 pub use settings::{KIND, Settings};
 
 use self::connection::Dialler;

@@ -285,6 +285,7 @@ mod tests {
             attempt: 1,
             purpose: Purpose::Live,
             span: None,
+            keep_exchange: false,
         });
         let column = ColumnValues { batch: &batch, field: &Field::Key, encoding: Encoding::Text };
         let mut out = BytesMut::new();

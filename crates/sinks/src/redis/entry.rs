@@ -211,7 +211,7 @@ mod tests {
     }
 
     fn delivery(event: &Event, purpose: Purpose) -> Delivery {
-        Delivery { event: stored(7, event), attempt: 4, purpose, span: None }
+        Delivery { event: stored(7, event), attempt: 4, purpose, span: None, keep_exchange: false }
     }
 
     fn shown(command: &Cmd) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! Appends events to Redis Streams (`XADD`).
 //!
 //! - `entry.rs` says what an event becomes, `publish.rs` how a batch is appended, `owned/` how exactly once, `reply.rs` what Redis's
-//!   errors mean, `nodes.rs` where to write, `check.rs` what is looked at beforehand.
+//!   errors mean, `nodes.rs` where to write, `group.rs` how a consumer group is moved, `check.rs` what is looked at beforehand.
 //! - A batch is one transaction, or one for each slot on a cluster. Redis answers it when it is as durable as `appendonly`,
 //!   `appendfsync` and, with `wait_replicas`, its replicas make it.
 //! - Redis gives ids and knows no repetitions, so an answer that is lost leaves events twice: at least once. With
@@ -29,6 +29,7 @@ mod check;
 mod connection;
 mod entry;
 mod exchange;
+mod group;
 mod login;
 mod nodes;
 mod owned;
@@ -50,8 +51,8 @@ use self::nodes::Nodes;
 use self::owned::{Ledger, OwnedStreams};
 use self::publish::{Prepared, Publisher};
 use crate::{
-    Attempt, BatchLimit, BoxFuture, CheckError, DeadLetterCopy, Delivery, Environment, Guarantee, Outcome,
-    Owner, Sink, SinkError,
+    Attempt, BatchLimit, BoxFuture, CheckError, DeadLetterCopy, Delivery, Environment, GroupError, Guarantee,
+    Outcome, Owner, Sink, SinkError,
 };
 
 /// Streams of Redis.
@@ -145,6 +146,15 @@ impl Sink for RedisSink {
 
     fn dead_letters<'a>(&'a self, letters: &'a [DeadLetterCopy]) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(self.publisher.append_dead_letters(letters, Instant::now() + self.timeout))
+    }
+
+    fn set_group_position<'a>(
+        &'a self,
+        group: Option<&'a str>,
+        position: &'a str,
+    ) -> BoxFuture<'a, Result<(), GroupError>> {
+        let deadline = Instant::now() + self.timeout;
+        Box::pin(group::set_position(&self.publisher, group, position, deadline))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

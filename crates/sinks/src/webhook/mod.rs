@@ -29,13 +29,15 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-pub use settings::{BodyFormat, KIND, Settings};
+pub use settings::{BodyFormat, ExpiringSecret, IdFormat, KIND, Settings};
 pub use signature::generate_secret;
 
 use self::request::RequestTemplate;
 pub use crate::http_client::Http2;
 use crate::http_client::{ExchangeLimits, Pool, SendError, Target};
-use crate::{Attempt, BatchLimit, BoxFuture, Delivery, Environment, Outcome, Response, Sink, SinkError};
+use crate::{
+    Attempt, BatchLimit, BoxFuture, Delivery, Environment, Exchange, Outcome, Response, Sink, SinkError,
+};
 
 /// The largest stored event that is delivered in one request; there is always one.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
@@ -46,6 +48,13 @@ pub struct WebhookSink {
     pool: Arc<Pool>,
     timeout: Duration,
     keep_bytes: usize,
+}
+
+/// What came of one try.
+struct Tried {
+    outcome: Outcome,
+    response: Option<Response>,
+    exchange: Option<Box<Exchange>>,
 }
 
 impl WebhookSink {
@@ -78,6 +87,8 @@ impl WebhookSink {
                 target,
                 signer,
                 format: settings.body,
+                id_format: settings.id_format,
+                svix_headers: settings.svix_headers,
                 headers: headers::custom(&settings.headers)?,
             },
             pool: Pool::new(connector, settings.http2, settings.max_idle_connections),
@@ -89,19 +100,18 @@ impl WebhookSink {
     async fn attempt(&self, delivery: &Delivery) -> Attempt {
         let started = SystemTime::now();
         let clock = Instant::now();
-        let (outcome, response) = self.try_once(delivery, started, clock + self.timeout).await;
-        Attempt { outcome, started, took: clock.elapsed(), response }
+        let Tried { outcome, response, exchange } =
+            self.try_once(delivery, started, clock + self.timeout).await;
+        Attempt { outcome, started, took: clock.elapsed(), response, exchange }
     }
 
-    async fn try_once(
-        &self,
-        delivery: &Delivery,
-        now: SystemTime,
-        deadline: Instant,
-    ) -> (Outcome, Option<Response>) {
+    async fn try_once(&self, delivery: &Delivery, now: SystemTime, deadline: Instant) -> Tried {
         let prepared = match self.template.prepare(delivery, now) {
             Ok(prepared) => prepared,
-            Err(error) => return (Outcome::Reject { why: error.to_string() }, None),
+            Err(error) => {
+                let outcome = Outcome::Reject { why: error.to_string() };
+                return Tried { outcome, response: None, exchange: None };
+            }
         };
         let limits = ExchangeLimits {
             deadline,
@@ -111,9 +121,14 @@ impl WebhookSink {
         match self.pool.send(&prepared, limits).await {
             Ok(answer) => {
                 let outcome = outcome::of_answer(answer.status(), answer.retry_after());
-                (outcome, Some(answer.into_response()))
+                let wanted = delivery.keep_exchange || outcome != Outcome::Delivered;
+                let exchange = wanted.then(|| prepared.exchange(Some(&answer)));
+                Tried { outcome, response: Some(answer.into_response()), exchange }
             }
-            Err(error) => (self.outcome_of_error(&error), None),
+            Err(error) => {
+                let exchange = Some(prepared.exchange(None));
+                Tried { outcome: self.outcome_of_error(&error), response: None, exchange }
+            }
         }
     }
 
@@ -140,6 +155,10 @@ impl Sink for WebhookSink {
             }
             attempts
         })
+    }
+
+    fn takes_samples(&self) -> bool {
+        true
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -21,6 +21,10 @@ pub struct Settings {
     /// The signing secrets, `whsec_…` or `whsk_…`; all of them sign. At most 16.
     #[serde(default)]
     pub secrets: Vec<Secret>,
+    /// Secrets that sign until a time, after which they do nothing: what a rotation leaves of the old ones. At most 16 with the
+    /// others.
+    #[serde(default)]
+    pub expiring_secrets: Vec<ExpiringSecret>,
     /// A file with more secrets, one a line. Read when the sink is made; only in trusted settings.
     pub secrets_file: Option<PathBuf>,
     /// An environment variable with more secrets, separated by white space; only in trusted settings.
@@ -31,6 +35,13 @@ pub struct Settings {
     /// What the request's body holds. Default `standard`.
     #[serde(default)]
     pub body: BodyFormat,
+    /// How the event's id is written in `webhook-id`. Default `event`.
+    #[serde(default)]
+    pub id_format: IdFormat,
+    /// Send id, timestamp and signature as `svix-id`, `svix-timestamp` and `svix-signature` too, for receivers that look for
+    /// those.
+    #[serde(default)]
+    pub svix_headers: bool,
     /// How long an attempt may take from name look-up to the end of the response: 1 to 120,000 ms. Default
     /// 15,000.
     #[serde(default = "settings::defaults::timeout_ms")]
@@ -62,6 +73,27 @@ pub struct Settings {
     /// Believe any certificate of the receiver. For tests only: it is warned about at each start.
     #[serde(default)]
     pub insecure_skip_verify: bool,
+}
+
+/// A secret that signs until a time.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpiringSecret {
+    /// As one of `secrets`.
+    pub secret: Secret,
+    /// Until then, in Unix seconds.
+    pub expires_at_seconds: u64,
+}
+
+/// How an event's id is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdFormat {
+    /// As everywhere else.
+    #[default]
+    Event,
+    /// As Svix writes ids of messages: `msg_…`.
+    Svix,
 }
 
 /// What a request's body holds.
@@ -97,6 +129,7 @@ impl Settings {
             ("secrets_file", self.secrets_file.is_some()),
             ("secrets_env", self.secrets_env.is_some()),
             ("secrets", !self.secrets.is_empty()),
+            ("expiring_secrets", !self.expiring_secrets.is_empty()),
         ];
         if self.unsigned
             && let Some((field, _)) = named.iter().find(|(_, given)| *given)

@@ -27,7 +27,8 @@ const SIGNATURE_CHARS: usize = 93;
 /// Signs with every active secret.
 #[derive(Default)]
 pub(super) struct Signer {
-    keys: Vec<Key>,
+    /// Each with the Unix second from which on it signs no more, if any.
+    keys: Vec<(Key, Option<u64>)>,
 }
 
 enum Key {
@@ -55,9 +56,13 @@ impl Signer {
     /// The most secrets that may be active at once.
     pub(super) const MAX_SECRETS: usize = 16;
 
-    /// Takes one more active secret. The error does not quote it.
-    pub(super) fn add(&mut self, secret: &Secret) -> Result<(), SecretError> {
-        self.keys.push(Key::parse(secret.expose())?);
+    /// Takes one more secret, which signs until a time if there is one. The error does not quote it.
+    pub(super) fn add(
+        &mut self,
+        secret: &Secret,
+        expires_at_seconds: Option<u64>,
+    ) -> Result<(), SecretError> {
+        self.keys.push((Key::parse(secret.expose())?, expires_at_seconds));
         Ok(())
     }
 
@@ -68,7 +73,8 @@ impl Signer {
         }
         let prefix = format!("{id}.{timestamp_seconds}.");
         let mut header = String::with_capacity(self.keys.len() * SIGNATURE_CHARS);
-        for key in &self.keys {
+        let is_active = |expires_at: &Option<u64>| expires_at.is_none_or(|end| timestamp_seconds < end);
+        for (key, _) in self.keys.iter().filter(|(_, expires_at)| is_active(expires_at)) {
             if !header.is_empty() {
                 header.push(' ');
             }
@@ -151,7 +157,7 @@ mod tests {
     fn signer(secrets: &[&str]) -> Result<Signer, SecretError> {
         let mut signer = Signer::default();
         for text in secrets {
-            signer.add(&Secret::new((*text).to_owned()))?;
+            signer.add(&Secret::new((*text).to_owned()), None)?;
         }
         Ok(signer)
     }
@@ -187,6 +193,16 @@ mod tests {
         let header = sign(&[other, SECRET, &seed]);
         let parts: Vec<_> = header.split(' ').collect();
         assert_eq!(parts, [sign(&[other]), SIGNATURE.to_owned(), sign(&[&seed])]);
+    }
+
+    #[test]
+    fn an_expiring_secret_signs_until_its_time() {
+        let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let mut rotated = signer(&[SECRET]).unwrap();
+        rotated.add(&Secret::new(other.to_owned()), Some(TIMESTAMP + 1)).unwrap();
+        assert_eq!(rotated.sign(ID, TIMESTAMP, BODY).unwrap(), sign(&[SECRET, other]));
+        let later = signer(&[SECRET]).unwrap().sign(ID, TIMESTAMP + 1, BODY);
+        assert_eq!(rotated.sign(ID, TIMESTAMP + 1, BODY), later);
     }
 
     #[test]

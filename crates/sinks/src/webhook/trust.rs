@@ -10,35 +10,41 @@ use crate::egress::{ClientTls, ClientTlsSettings, Endpoint, Identity, TlsSetting
 use crate::setting_files::read;
 use crate::{Secret, SinkError, settings};
 
-/// Takes all active secrets, in the order `secrets`, `secrets_file`, `secrets_env`.
+/// Takes all active secrets, in the order `secrets`, `secrets_file`, `secrets_env`, `expiring_secrets`.
 pub(super) fn signer(settings: &Settings) -> Result<Signer, SinkError> {
     let mut count = 0;
     let mut signer = Signer::default();
-    let mut add = |field: &str, secrets: &[Secret]| -> Result<(), SinkError> {
-        count += secrets.len();
+    let mut add = |field: &str, index: usize, secret: &Secret, expires_at_seconds: Option<u64>| {
+        count += 1;
         settings::within(KIND, field, &count, 0..=Signer::MAX_SECRETS)?;
-        for (index, secret) in secrets.iter().enumerate() {
-            signer
-                .add(secret)
-                .map_err(|error| settings::refused(KIND, format!("{field}[{index}]"), error.to_string()))?;
-        }
-        Ok(())
+        let added = signer.add(secret, expires_at_seconds);
+        added.map_err(|error| settings::refused(KIND, format!("{field}[{index}]"), error.to_string()))
     };
-    add("secrets", &settings.secrets)?;
+    for (index, secret) in settings.secrets.iter().enumerate() {
+        add("secrets", index, secret, None)?;
+    }
     if let Some(path) = &settings.secrets_file {
         let text = Zeroizing::new(read(KIND, "secrets_file", path)?);
         let text =
             std::str::from_utf8(&text).map_err(|_| settings::refused(KIND, "secrets_file", "not UTF-8"))?;
-        add("secrets_file", &words(text))?;
+        for (index, secret) in words(text).iter().enumerate() {
+            add("secrets_file", index, secret, None)?;
+        }
     }
     if let Some(variable) = &settings.secrets_env {
         let text = std::env::var(variable).map(Zeroizing::new);
         let text = text.map_err(|_| {
             settings::refused(KIND, "secrets_env", format!("{variable} is not set to a text"))
         })?;
-        add("secrets_env", &words(&text))?;
+        for (index, secret) in words(&text).iter().enumerate() {
+            add("secrets_env", index, secret, None)?;
+        }
     }
-    if count == 0 && !settings.unsigned {
+    for (index, expiring) in settings.expiring_secrets.iter().enumerate() {
+        add("expiring_secrets", index, &expiring.secret, Some(expiring.expires_at_seconds))?;
+    }
+    let lasting = count - settings.expiring_secrets.len();
+    if lasting == 0 && !settings.unsigned {
         let why = "at least one `whsec_…` or `whsk_…` secret is needed, or `unsigned = true`";
         return Err(settings::refused(KIND, "secrets", why));
     }

@@ -51,6 +51,7 @@ pub(crate) fn delivery(offset: u64, event: &Event) -> Delivery {
         attempt: 1,
         purpose: Purpose::Live,
         span: None,
+        keep_exchange: false,
     }
 }
 

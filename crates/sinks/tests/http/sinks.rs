@@ -54,7 +54,7 @@ pub(crate) fn delivery(offset: u64, event: &Event) -> Delivery {
     let mut record = Vec::new();
     StoredEvent::encode(event, &mut record);
     let event = StoredEvent::decode(offset, APPENDED_MICROS, Bytes::from(record)).unwrap();
-    Delivery { event, attempt: 1, purpose: Purpose::Live, span: None }
+    Delivery { event, attempt: 1, purpose: Purpose::Live, span: None, keep_exchange: false }
 }
 
 /// The events at offsets from 0, each with its offset for its data.

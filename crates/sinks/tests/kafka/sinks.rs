@@ -52,7 +52,7 @@ pub(crate) fn delivery(offset: u64, event: &Event) -> Delivery {
     let mut record = Vec::new();
     StoredEvent::encode(event, &mut record);
     let event = StoredEvent::decode(offset, 1_769_860_800_000_123, Bytes::from(record)).unwrap();
-    Delivery { event, attempt: 1, purpose: Purpose::Live, span: None }
+    Delivery { event, attempt: 1, purpose: Purpose::Live, span: None, keep_exchange: false }
 }
 
 /// What came of one call.

@@ -66,7 +66,8 @@ async fn drop_after_each_wait(next: impl AsyncFn(&Store, Arc<dyn Sink>) -> Arc<d
             sink.close().await;
             assert_eq!(store.offsets(), (first..21).collect::<Vec<_>>(), "dropped after {waits} waits");
             if ended {
-                assert!(waits > 3, "{waits}");
+                // Its write is another task's, so it waits at least for that; the disk may be faster than we look at the rest.
+                assert!(waits > 1, "{waits}");
                 break;
             }
         }

@@ -52,7 +52,7 @@ pub(crate) fn delivery_of(event: &Event) -> Delivery {
     let mut record = Vec::new();
     StoredEvent::encode(event, &mut record);
     let event = StoredEvent::decode(7, APPENDED_MICROS, Bytes::from(record)).unwrap();
-    Delivery { event, attempt: 1, purpose: Purpose::Live, span: None }
+    Delivery { event, attempt: 1, purpose: Purpose::Live, span: None, keep_exchange: false }
 }
 
 /// Delivers one event, which must not take longer than any timeout of these tests.
