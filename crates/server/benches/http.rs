@@ -15,15 +15,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use eventrelay_delivery::{Engine, EngineOptions, Target};
 use eventrelay_event::StoredEvent;
 use eventrelay_ingest::{PublishLimits, Publisher, PublisherMetrics};
 use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
-use eventrelay_server::auth::ApiKeys;
-use eventrelay_server::http::{HttpMetrics, HttpServer, ServerOptions, Services};
+use eventrelay_server::auth::{Accounts, ApiKeys, LoginOptions};
+use eventrelay_server::http::{CompatOptions, HttpMetrics, HttpServer, ServerOptions, Services};
 use eventrelay_server::quota::Quotas;
-use eventrelay_server::{DeliveriesUnreadable, Delivery, SubscriptionHealth, SubscriptionsHealth};
-use eventrelay_state::{LogIdentity, OpenMode, State};
+use eventrelay_server::{
+    Configuration, ConfigurationProblem, DeliveriesUnreadable, Delivery, SubscriptionHealth,
+    SubscriptionsHealth,
+};
+use eventrelay_state::{LogIdentity, OpenMode, State, Subscription};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -41,6 +45,19 @@ impl SubscriptionsHealth for NoSubscriptions {
 
     fn deliveries_of(&self, _event: &StoredEvent) -> Result<Vec<Delivery>, DeliveriesUnreadable> {
         Ok(Vec::new())
+    }
+}
+
+#[derive(Debug)]
+struct NoConfiguration;
+
+impl Configuration for NoConfiguration {
+    fn effective(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn problems_of(&self, _toml: &str) -> Vec<ConfigurationProblem> {
+        Vec::new()
     }
 }
 
@@ -94,12 +111,20 @@ async fn start_server(directory: &std::path::Path) -> SocketAddr {
     };
     let identity = LogIdentity { log_id: log.id().0, oldest_offset: 0, end_offset: 0 };
     let state_path = directory.join("state.db");
-    let api_keys = tokio::task::spawn_blocking(move || {
+    let stored = tokio::task::spawn_blocking(move || {
         let state = State::open(&state_path, identity, OpenMode::Normal).unwrap();
-        ApiKeys::open(state, false, None, Quotas::none()).unwrap()
+        let accounts = Accounts::open(state.clone(), LoginOptions::default(), Quotas::none()).unwrap();
+        (ApiKeys::open(state.clone(), false, None, Quotas::none()).unwrap(), accounts, state)
     });
+    let (api_keys, accounts, state) = stored.await.unwrap();
+    let targets = Arc::new(|_: &Subscription, _| Ok(Target::Pull));
+    let engine =
+        Engine::start(log.clone(), state.clone(), Vec::new(), targets, EngineOptions::default()).await;
     let services = Services {
-        api_keys: Arc::new(api_keys.await.unwrap()),
+        api_keys: Arc::new(api_keys),
+        accounts: Arc::new(accounts),
+        state,
+        configuration: Arc::new(NoConfiguration),
         publisher: Arc::new(Publisher::new(
             log.clone(),
             PublishLimits::default(),
@@ -108,6 +133,8 @@ async fn start_server(directory: &std::path::Path) -> SocketAddr {
         log,
         subscriptions: Arc::new(NoSubscriptions),
         consumers: eventrelay_delivery::pull::Consumers::default(),
+        engine: Arc::new(engine.unwrap()),
+        compat: CompatOptions::default(),
         registry: Arc::new(Registry::default()),
         metrics: HttpMetrics::default(),
     };

@@ -3,23 +3,26 @@
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use eventrelay_event::{StoredEvent, Timestamp};
 
 use crate::health::{DeliveriesUnreadable, SubscriptionsHealth};
 
 /// What became of an event for one subscription.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = EventDelivery)]
 pub struct Delivery {
     /// The subscription's name.
     pub subscription: String,
     /// What became of it there.
     #[serde(flatten)]
+    #[schema(inline)]
     pub state: DeliveryState,
 }
 
 /// A delivery's state, by the names that the API has for them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum DeliveryState {
     /// Not tried yet, or the outcome is not saved yet.
@@ -30,6 +33,7 @@ pub enum DeliveryState {
         attempts: u32,
         /// When the next is due.
         #[serde(serialize_with = "rfc3339")]
+        #[schema(value_type = String, format = DateTime)]
         next_attempt_at: Timestamp,
         /// What went wrong last, for people.
         error: String,
@@ -42,14 +46,33 @@ pub enum DeliveryState {
         attempts: u32,
         /// When it was given up.
         #[serde(serialize_with = "rfc3339")]
+        #[schema(value_type = String, format = DateTime)]
         dead_at: Timestamp,
         /// Why, for people.
         error: String,
     },
 }
 
+impl From<eventrelay_state::DeliveryState> for DeliveryState {
+    /// Of an event that is for the subscription: what is settled is delivered.
+    fn from(saved: eventrelay_state::DeliveryState) -> Self {
+        use eventrelay_state::DeliveryState as Saved;
+        match saved {
+            Saved::Pending => Self::Pending,
+            Saved::Settled => Self::Delivered,
+            Saved::Retrying { attempts, due_at_micros, last_error } => {
+                Self::Retrying { attempts, next_attempt_at: Timestamp(due_at_micros), error: last_error }
+            }
+            Saved::Dead { attempts, dead_at_micros, reason } => {
+                Self::Dead { attempts, dead_at: Timestamp(dead_at_micros), error: reason }
+            }
+        }
+    }
+}
+
 /// What became of an event for all subscriptions together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = EventStatusName)]
 #[serde(rename_all = "snake_case")]
 pub enum EventStatus {
     /// A subscription has not settled it yet.

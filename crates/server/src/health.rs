@@ -2,6 +2,7 @@
 
 use eventrelay_event::StoredEvent;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::deliveries::Delivery;
 
@@ -26,7 +27,7 @@ pub struct DeliveriesUnreadable {
 }
 
 /// How one subscription is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SubscriptionHealth {
     /// Its name.
     pub name: String,
@@ -37,6 +38,7 @@ pub struct SubscriptionHealth {
     /// How many events of the log are above its cursor.
     pub lag_events: u64,
     /// What is wrong, for people.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }

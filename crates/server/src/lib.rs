@@ -14,6 +14,7 @@ pub mod tls;
 mod accept;
 mod admission;
 mod batch_key;
+mod configuration;
 mod connection_metrics;
 mod connection_tasks;
 mod deliveries;
@@ -27,6 +28,7 @@ mod request_trace;
 mod shutdown;
 
 pub use accept::{BindError, Drained};
+pub use configuration::{Configuration, ConfigurationProblem};
 pub use deliveries::{Delivery, DeliveryState, EventStatus};
 pub use health::{DeliveriesUnreadable, SubscriptionHealth, SubscriptionsHealth};
 pub use limits::OptionsError;

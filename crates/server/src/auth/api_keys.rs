@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use eventrelay_event::Tenant;
+use eventrelay_event::{Tenant, Timestamp};
 use eventrelay_state::{ApiKeyRecord, State, StateError};
 
-use super::access::{Access, Grant};
+use super::access::{Access, Grant, Holder};
 use super::api_key::ApiKey;
+use super::author::{Author, Change};
+use super::changes::Changes;
 use super::scope::{Scope, Scopes};
-use crate::quota::Quotas;
+use crate::quota::{Quotas, TenantQuota};
 
 /// The most keys; each is in memory.
 const MAX_KEYS: usize = 100_000;
@@ -27,8 +29,12 @@ pub struct ApiKeys {
     state: State,
     required: bool,
     quotas: Quotas,
-    grants: RwLock<HashMap<[u8; 32], Arc<Grant>>>,
+    grants: Arc<Grants>,
+    changes: Changes,
 }
+
+/// Those that are good, by the hash of their key.
+type Grants = RwLock<HashMap<[u8; 32], Arc<Grant>>>;
 
 /// What a new key is to be.
 #[derive(Debug, Clone)]
@@ -72,7 +78,8 @@ impl ApiKeys {
         if let Some(key) = bootstrap {
             grants.insert(key.hash(), Arc::new(bootstrap_grant(&quotas)));
         }
-        Ok(Self { state, required, quotas, grants: RwLock::new(grants) })
+        let grants = Arc::new(RwLock::new(grants));
+        Ok(Self { state, required, quotas, grants, changes: Changes::default() })
     }
 
     /// Whether everybody has to show a key.
@@ -99,14 +106,25 @@ impl ApiKeys {
         let grant = found.filter(|grant| grant.is_valid(now)).ok_or(AuthError::Unauthenticated)?;
         grant.last_used_micros.store(now, Ordering::Relaxed);
         let (tenant, quota) = (grant.tenant.clone(), Arc::clone(&grant.quota));
-        Ok(Access { tenant, scopes: grant.scopes, quota, grant: Some(grant) })
+        Ok(Access { tenant, scopes: grant.scopes, quota, holder: Holder::Key(grant) })
     }
 
     /// What everybody may do for a tenant where no keys are asked for.
     pub(crate) fn open_access(&self, tenant: Tenant) -> Access {
         assert!(!self.required, "who has no key gets in only where none is asked for");
         let quota = self.quotas.of(&tenant);
-        Access { tenant, scopes: Scopes::ALL, quota, grant: None }
+        Access { tenant, scopes: Scopes::ALL, quota, holder: Holder::Anybody }
+    }
+
+    /// What somebody may do who has shown a signed token that is made out to `subject`.
+    pub(crate) fn token_access(&self, subject: &str, tenant: Tenant, scopes: Scopes) -> Access {
+        let quota = self.quotas.of(&tenant);
+        Access { tenant, scopes, quota, holder: Holder::Token(subject.into()) }
+    }
+
+    /// How much a tenant may ask for, for who may ask for it in its name.
+    pub(crate) fn quota_of(&self, tenant: &Tenant) -> Arc<TenantQuota> {
+        self.quotas.of(tenant)
     }
 
     /// The same, for something that needs a scope.
@@ -122,7 +140,11 @@ impl ApiKeys {
     ///
     /// # Errors
     /// When it cannot be stored, or there are too many.
-    pub async fn create(&self, new: NewApiKey) -> Result<(ApiKey, ApiKeyRecord), StateError> {
+    pub async fn create(
+        &self,
+        new: NewApiKey,
+        author: &Author,
+    ) -> Result<(ApiKey, ApiKeyRecord), StateError> {
         let count = self.grants.read().unwrap_or_else(PoisonError::into_inner).len();
         if count >= MAX_KEYS {
             return Err(StateError::Failed { why: format!("there are {count} API keys already") });
@@ -140,7 +162,14 @@ impl ApiKeys {
             last_used_at_micros: None,
             revoked_at_micros: None,
         };
-        self.state.create_api_key(record.clone()).await?;
+        let entry = author.entry(Change {
+            action: "api_key.create",
+            tenant: &record.tenant,
+            resource_name: &record.id,
+            before: None,
+            after: Some(shown(&record)),
+        });
+        self.state.create_api_key(record.clone(), entry).await?;
         let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
         grants.insert(record.secret_hash, Arc::new(grant(&record, &self.quotas)));
         drop(grants);
@@ -152,38 +181,68 @@ impl ApiKeys {
     /// # Errors
     /// When the store cannot be read.
     pub fn list(&self) -> Result<Vec<ApiKeyRecord>, StateError> {
-        let mut keys = self.state.api_keys()?;
-        let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
-        for key in &mut keys {
-            let used =
-                grants.get(&key.secret_hash).map(|grant| grant.last_used_micros.load(Ordering::Relaxed));
-            key.last_used_at_micros = key.last_used_at_micros.max(used.filter(|at| *at > 0));
-        }
-        Ok(keys)
+        Ok(self.state.api_keys()?.into_iter().map(|key| self.with_usage(key)).collect())
     }
 
-    /// Ends a key for good, also for what goes on with it. False when there is none of this id that is good.
+    /// The keys whose ids follow `after`, at most `limit`, by id. Blocking.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list_after(
+        &self,
+        tenant: Option<&Tenant>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<ApiKeyRecord>, StateError> {
+        let keys = self.state.api_keys_after(tenant, after, limit)?;
+        Ok(keys.into_iter().map(|key| self.with_usage(key)).collect())
+    }
+
+    /// The key of an id, also a revoked one. Blocking.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn find(&self, id: &str) -> Result<Option<ApiKeyRecord>, StateError> {
+        Ok(self.state.api_key(id)?.map(|key| self.with_usage(key)))
+    }
+
+    /// A stored key with when it was last used, which is stored at shutdown only.
+    fn with_usage(&self, key: ApiKeyRecord) -> ApiKeyRecord {
+        let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
+        let used = grants.get(&key.secret_hash).map(|grant| grant.last_used_micros.load(Ordering::Relaxed));
+        let last_used_at_micros = key.last_used_at_micros.max(used.filter(|at| *at > 0));
+        ApiKeyRecord { last_used_at_micros, ..key }
+    }
+
+    /// Ends a key that was found for good, also for what goes on with it. False when it is not good any more.
     ///
     /// # Errors
     /// When it cannot be stored.
-    pub async fn revoke(&self, id: &str) -> Result<bool, StateError> {
-        let revoked = self.state.revoke_api_key(id.to_owned(), now_micros()).await?;
-        if revoked {
-            let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
-            grants.retain(|_, grant| {
-                let goes = grant.id == id;
-                grant.revoked.fetch_or(goes, Ordering::Relaxed);
-                !goes
-            });
-        }
-        Ok(revoked)
+    pub async fn revoke(&self, key: ApiKeyRecord, author: &Author) -> Result<bool, StateError> {
+        let entry = author.entry(Change {
+            action: "api_key.revoke",
+            tenant: &key.tenant,
+            resource_name: &key.id,
+            before: Some(shown(&key)),
+            after: None,
+        });
+        let (state, grants, id) = (self.state.clone(), Arc::clone(&self.grants), key.id);
+        let revoke = async move {
+            let revoked = state.revoke_api_key(id.clone(), now_micros(), entry).await?;
+            if revoked {
+                forget(&grants, &id);
+            }
+            Ok(revoked)
+        };
+        self.changes.finish(revoke).await
     }
 
-    /// Stores when keys were last used. What has not been stored when the process is killed is forgotten.
+    /// Finishes revocations that were begun, and stores when keys were last used. What has not been stored when the process is killed is forgotten.
     ///
     /// # Errors
     /// When it cannot be stored.
     pub async fn save_usage(&self) -> Result<(), StateError> {
+        self.changes.wait().await;
         let used = {
             let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
             let used = grants
@@ -195,9 +254,20 @@ impl ApiKeys {
     }
 }
 
+/// Ends what goes on with a key, and lets nothing new begin with it.
+fn forget(grants: &Grants, id: &str) {
+    let mut grants = grants.write().unwrap_or_else(PoisonError::into_inner);
+    grants.retain(|_, grant| {
+        let goes = grant.id == id;
+        grant.revoked.fetch_or(goes, Ordering::Relaxed);
+        !goes
+    });
+}
+
 fn grant(key: &ApiKeyRecord, quotas: &Quotas) -> Grant {
     Grant {
         id: key.id.clone(),
+        name: key.name.clone(),
         tenant: key.tenant.clone(),
         // A scope of a later release allows nothing here.
         scopes: key.scopes.iter().filter_map(|name| name.parse().ok()).collect(),
@@ -211,6 +281,7 @@ fn grant(key: &ApiKeyRecord, quotas: &Quotas) -> Grant {
 fn bootstrap_grant(quotas: &Quotas) -> Grant {
     Grant {
         id: BOOTSTRAP_ID.to_owned(),
+        name: BOOTSTRAP_ID.to_owned(),
         tenant: Tenant::default(),
         scopes: Scopes::ALL,
         quota: quotas.of(&Tenant::default()),
@@ -218,6 +289,15 @@ fn bootstrap_grant(quotas: &Quotas) -> Grant {
         last_used_micros: AtomicU64::new(0),
         revoked: AtomicBool::new(false),
     }
+}
+
+/// What the audit log shows of a key.
+fn shown(key: &ApiKeyRecord) -> serde_json::Value {
+    let time = |micros| Timestamp(micros).to_string();
+    serde_json::json!({
+        "name": key.name, "tenant": key.tenant.as_str(), "scopes": key.scopes,
+        "expires_at": key.expires_at_micros.map(time),
+    })
 }
 
 pub(crate) fn now_micros() -> u64 {
@@ -251,7 +331,7 @@ mod tests {
         let state = home.state();
         let keys = ApiKeys::open(state.clone(), true, None, Quotas::none()).unwrap();
         assert_eq!(keys.authenticate(None).unwrap_err(), AuthError::Unauthenticated);
-        let (key, record) = keys.create(new("acme", &[Scope::Publish])).await.unwrap();
+        let (key, record) = keys.create(new("acme", &[Scope::Publish]), &Author::system()).await.unwrap();
         state.close().await;
 
         let keys = ApiKeys::open(home.state(), true, None, Quotas::none()).unwrap();
@@ -265,8 +345,8 @@ mod tests {
         }
         assert!(keys.list().unwrap()[0].last_used_at_micros.is_some());
 
-        assert!(keys.revoke(&record.id).await.unwrap());
-        assert!(!keys.revoke(&record.id).await.unwrap());
+        assert!(keys.revoke(record.clone(), &Author::system()).await.unwrap());
+        assert!(!keys.revoke(record.clone(), &Author::system()).await.unwrap());
         assert_eq!(keys.authenticate(Some(key.expose())).unwrap_err(), AuthError::Unauthenticated);
         assert!(!access.is_valid(now_micros()), "what goes on with the key notices");
         let keys = ApiKeys::open(home.state(), true, None, Quotas::none()).unwrap();
@@ -278,7 +358,7 @@ mod tests {
         let home = Home(tempfile::tempdir().unwrap());
         let keys = ApiKeys::open(home.state(), true, None, Quotas::none()).unwrap();
         let brief = NewApiKey { lifetime: Some(Duration::ZERO), ..new("acme", &[Scope::Read]) };
-        let (key, _) = keys.create(brief).await.unwrap();
+        let (key, _) = keys.create(brief, &Author::system()).await.unwrap();
         assert_eq!(keys.authenticate(Some(key.expose())).unwrap_err(), AuthError::Unauthenticated);
     }
 

@@ -17,11 +17,14 @@ pub enum Scope {
     Admin = 8,
     /// Pull events, and say what became of them.
     Consume = 16,
+    /// Everything that is the tenant's own: all of the above, its keys, its users, its part of the audit log.
+    TenantAdmin = 32,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Publish, Self::Read, Self::Consume, Self::Manage, Self::Admin];
+    pub const ALL: [Self; 6] =
+        [Self::Publish, Self::Read, Self::Consume, Self::Manage, Self::TenantAdmin, Self::Admin];
 
     /// The stable name.
     #[must_use]
@@ -31,6 +34,7 @@ impl Scope {
             Self::Read => "read",
             Self::Consume => "consume",
             Self::Manage => "manage",
+            Self::TenantAdmin => "tenant_admin",
             Self::Admin => "admin",
         }
     }
@@ -38,7 +42,7 @@ impl Scope {
 
 /// A name that no scope has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is publish, read, consume, manage or admin")]
+#[error("a scope is publish, read, consume, manage, tenant_admin or admin")]
 pub struct UnknownScope;
 
 impl FromStr for Scope {
@@ -57,15 +61,30 @@ impl Scopes {
     /// Everything.
     pub const ALL: Self = Self(Scope::Admin as u8);
 
-    /// Whether it allows something; `admin` allows everything.
+    /// Whether it allows something; `admin` allows everything, and `tenant_admin` everything but that.
     #[must_use]
     pub fn allow(self, scope: Scope) -> bool {
-        self.0 & (scope as u8 | Scope::Admin as u8) != 0
+        let implied_by = match scope {
+            Scope::Admin => Scope::Admin as u8,
+            _ => scope as u8 | Scope::TenantAdmin as u8 | Scope::Admin as u8,
+        };
+        self.0 & implied_by != 0
+    }
+
+    /// Whether it allows all that the other does: nobody gives away what he does not have.
+    #[must_use]
+    pub fn include(self, other: Self) -> bool {
+        Scope::ALL.into_iter().all(|scope| self.allow(scope) || !other.allow(scope))
     }
 
     /// The names of those in it.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Scope::ALL.into_iter().filter(move |scope| self.0 & *scope as u8 != 0).map(Scope::name)
+    }
+
+    /// The names of all that it allows.
+    pub fn allowed_names(self) -> impl Iterator<Item = &'static str> {
+        Scope::ALL.into_iter().filter(move |scope| self.allow(*scope)).map(Scope::name)
     }
 }
 
@@ -89,10 +108,21 @@ mod tests {
     fn a_set_allows_what_is_in_it_and_admin_everything() {
         let reader: Scopes = ["read", "publish"].into_iter().map(|name| name.parse().unwrap()).collect();
         assert!(reader.allow(Scope::Read) && reader.allow(Scope::Publish));
-        assert!([Scope::Consume, Scope::Manage, Scope::Admin].iter().all(|scope| !reader.allow(*scope)));
+        let others = [Scope::Consume, Scope::Manage, Scope::TenantAdmin, Scope::Admin];
+        assert!(others.iter().all(|scope| !reader.allow(*scope)));
         assert_eq!(reader.names().collect::<Vec<_>>(), ["publish", "read"]);
         assert!(Scope::ALL.into_iter().all(|scope| Scopes::ALL.allow(scope)));
         assert!(!Scopes::from_iter([]).allow(Scope::Read));
+        let tenant_admin = Scopes::from_iter([Scope::TenantAdmin]);
+        assert!(Scope::ALL.into_iter().all(|scope| tenant_admin.allow(scope) != (scope == Scope::Admin)));
         assert_eq!("root".parse::<Scope>(), Err(UnknownScope));
+    }
+    #[test]
+    fn a_set_includes_what_it_allows() {
+        let reader = Scopes::from_iter([Scope::Read]);
+        let tenant_admin = Scopes::from_iter([Scope::TenantAdmin]);
+        assert!(Scopes::ALL.include(tenant_admin) && tenant_admin.include(reader) && reader.include(reader));
+        assert!(!tenant_admin.include(Scopes::ALL) && !reader.include(tenant_admin));
+        assert!(!reader.include(Scopes::from_iter([Scope::Read, Scope::Publish])));
     }
 }

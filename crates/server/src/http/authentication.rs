@@ -1,4 +1,4 @@
-//! Finds the API key of a request, and what it may do.
+//! Finds the API key of a request, or the session of its cookie, and what it may do.
 //!
 //! A key comes as `Authorization: Bearer <key>` or as `x-api-key: <key>`. Two keys that differ are none.
 
@@ -9,17 +9,46 @@ use http::{HeaderMap, StatusCode};
 use super::problem::Problem;
 use super::route::Route;
 use super::service::Shared;
+use super::state::ConnectionState;
+use super::{same_origin, session_cookie};
 use crate::auth::{Access, AuthError, Scope};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// What the request may do, if it may do what the route does.
+/// What the request may do, if it may do what it asks for. A key counts before a cookie; a change by cookie must come from a page of
+/// this server.
 ///
 /// # Errors
-/// 401 `unauthenticated`, 403 `missing_scope`.
-pub(crate) fn authorize(shared: &Shared, parts: &Parts, scope: Scope) -> Result<Access, Problem> {
+/// 401 `unauthenticated`, 403 `missing_scope`, 403 `csrf_token_required`, 403 `forbidden_origin`.
+pub(crate) fn authorize(
+    shared: &Shared,
+    connection: &ConnectionState,
+    parts: &Parts,
+    scope: Scope,
+) -> Result<Access, Problem> {
     let presented = presented(&parts.headers).map_err(|_| refused(AuthError::Unauthenticated))?;
+    if presented.is_none()
+        && let Some(access) = by_cookie(shared, connection, parts)?
+    {
+        return if access.allows(scope) { Ok(access) } else { Err(refused(AuthError::MissingScope(scope))) };
+    }
     shared.api_keys.authorize(presented, scope).map_err(refused)
+}
+
+/// The access of who is logged in. A cookie of a session that is over counts as none: where nothing is asked for, what another
+/// server on this host has left in the browser must do no harm.
+fn by_cookie(
+    shared: &Shared,
+    connection: &ConnectionState,
+    parts: &Parts,
+) -> Result<Option<Access>, Problem> {
+    let is_secure = shared.accounts.uses_secure_cookies(connection.is_tls());
+    let Some(token) = session_cookie::token(&parts.headers, is_secure) else { return Ok(None) };
+    let Some(access) = shared.accounts.sessions.authenticate(&token) else { return Ok(None) };
+    if !parts.method.is_safe() {
+        same_origin::check_change(parts, &token, connection.is_tls())?;
+    }
+    Ok(Some(access))
 }
 
 /// What a route needs; none: it is for everybody.
@@ -30,7 +59,6 @@ pub(crate) fn scope_of(route: Route) -> Option<Scope> {
         Route::Pull | Route::AckLeases | Route::NackLeases | Route::ExtendLeases => Some(Scope::Consume),
         // They show what all tenants do.
         Route::Health | Route::Metrics | Route::Noop => Some(Scope::Admin),
-        Route::CreateKey | Route::ListKeys | Route::RevokeKey => Some(Scope::Admin),
         Route::Live | Route::Ready | Route::WrongMethod | Route::Unknown | Route::Refused => None,
     }
 }
@@ -61,12 +89,12 @@ pub(crate) fn presented(headers: &HeaderMap) -> Result<Option<&str>, Ambiguous> 
 pub(crate) fn refused(error: AuthError) -> Problem {
     match error {
         AuthError::Unauthenticated => {
-            let title = "An API key is needed";
+            let title = "An API key or a login is needed";
             Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", title)
                 .detail("Send one that is good as `Authorization: Bearer <key>` or as `x-api-key: <key>`")
         }
         AuthError::MissingScope(scope) => {
-            let title = "The API key is not for this";
+            let title = "The API key, or the user's role, is not for this";
             Problem::new(StatusCode::FORBIDDEN, "missing_scope", title)
                 .detail(format!("It lacks the scope `{}`", scope.name()))
         }

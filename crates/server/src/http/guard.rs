@@ -30,22 +30,7 @@ impl HostGuard {
     /// # Errors
     /// 403 `forbidden_host`, 403 `forbidden_origin`; 400 `invalid_host` when the request names two hosts.
     pub(crate) fn check(&self, parts: &Parts, is_tls: bool) -> Result<(), Problem> {
-        let header = parts.headers.get(HOST).map(http::HeaderValue::as_bytes);
-        let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
-        let authority = match (target, header) {
-            (Some(target), Some(header)) if !target.eq_ignore_ascii_case(header) => {
-                return Err(Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "invalid_host",
-                    "The request names two hosts",
-                )
-                .detail("The request's target and its Host header differ"));
-            }
-            (Some(authority), _) | (None, Some(authority)) => authority,
-            // Only clients older than HTTP/1.1 leave it out, and no browser is.
-            (None, None) if parts.version <= Version::HTTP_10 => b"localhost",
-            (None, None) => b"",
-        };
+        let authority = authority(parts)?;
         if !split_port(authority).is_some_and(|host| self.is_own_name(host)) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -80,6 +65,25 @@ impl HostGuard {
     }
 }
 
+/// Where a request believes it goes.
+///
+/// # Errors
+/// 400 `invalid_host` when it names two hosts.
+pub(super) fn authority(parts: &Parts) -> Result<&[u8], Problem> {
+    let header = parts.headers.get(HOST).map(http::HeaderValue::as_bytes);
+    let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    match (target, header) {
+        (Some(target), Some(header)) if !target.eq_ignore_ascii_case(header) => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_host", "The request names two hosts")
+                .detail("The request's target and its Host header differ"))
+        }
+        (Some(authority), _) | (None, Some(authority)) => Ok(authority),
+        // Only clients older than HTTP/1.1 leave it out, and no browser is.
+        (None, None) if parts.version <= Version::HTTP_10 => Ok(b"localhost"),
+        (None, None) => Ok(b""),
+    }
+}
+
 /// The host of `host[:port]`, without an IPv6 literal's brackets.
 fn split_port(authority: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(authority).ok()?;
@@ -100,7 +104,7 @@ fn split_port(authority: &[u8]) -> Option<&str> {
 }
 
 /// Whether an `Origin` is the authority that the request was sent to, by a scheme that leads there.
-fn is_this_server(origin: &[u8], authority: &[u8], is_tls: bool) -> bool {
+pub(super) fn is_this_server(origin: &[u8], authority: &[u8], is_tls: bool) -> bool {
     let in_the_clear = origin.strip_prefix(b"http://").filter(|_| !is_tls);
     let rest = origin.strip_prefix(b"https://").or(in_the_clear);
     rest.is_some_and(|rest| rest.eq_ignore_ascii_case(authority))

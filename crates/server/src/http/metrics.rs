@@ -1,5 +1,6 @@
 //! What the HTTP front door counts. Labels have few values, all of them ours: none comes from a client.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -30,8 +31,9 @@ pub struct HttpMetrics {
     body_bytes: Counter,
 }
 
+/// What is counted of one route.
 #[derive(Debug, Clone)]
-struct RouteHandles {
+pub(crate) struct RouteHandles {
     by_class: [Counter; CLASSES.len()],
     duration: Histogram,
 }
@@ -41,14 +43,14 @@ const CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    route: &'static str,
+    route: Cow<'static, str>,
     method: &'static str,
     status: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
-    route: &'static str,
+    route: Cow<'static, str>,
     method: &'static str,
 }
 
@@ -70,22 +72,10 @@ impl Default for HttpMetrics {
         let requests = Family::<RequestLabels, Counter>::default();
         let duration =
             Family::<RouteLabels, Histogram, fn() -> Histogram>::new_with_constructor(duration_histogram);
-        let by_route = Route::ALL
-            .into_iter()
-            .map(|route| {
-                let (route, method) = (route.label(), route.method_label());
-                RouteHandles {
-                    by_class: CLASSES.map(|status| {
-                        requests.get_or_create(&RequestLabels { route, method, status }).clone()
-                    }),
-                    duration: duration.get_or_create(&RouteLabels { route, method }).clone(),
-                }
-            })
-            .collect();
-        Self {
+        let mut metrics = Self {
             requests,
             duration,
-            by_route,
+            by_route: Vec::new(),
             problems: Family::default(),
             protocol_errors: Counter::default(),
             connections: ConnectionMetrics::default(),
@@ -95,7 +85,11 @@ impl Default for HttpMetrics {
             accepted_lines: Counter::default(),
             refused_lines: Family::default(),
             body_bytes: Counter::default(),
-        }
+        };
+        let by_route = Route::ALL.into_iter();
+        metrics.by_route =
+            by_route.map(|route| metrics.handles(route.label().into(), route.method_label())).collect();
+        metrics
     }
 }
 
@@ -143,14 +137,30 @@ impl HttpMetrics {
         );
     }
 
+    /// What is to be counted of a route, which is one of the server's own. Kept by who counts.
+    pub(crate) fn handles(&self, route: Cow<'static, str>, method: &'static str) -> RouteHandles {
+        let by_class = CLASSES.map(|status| {
+            let labels = RequestLabels { route: route.clone(), method, status };
+            self.requests.get_or_create(&labels).clone()
+        });
+        RouteHandles {
+            by_class,
+            duration: self.duration.get_or_create(&RouteLabels { route, method }).clone(),
+        }
+    }
+
+    /// What is counted of one of the routes that are known at compile time.
+    pub(crate) fn of_route(&self, route: Route) -> &RouteHandles {
+        &self.by_route[route as usize]
+    }
+
     pub(crate) fn count_request(
         &self,
-        route: Route,
+        handles: &RouteHandles,
         status: http::StatusCode,
         took: Duration,
         body_bytes: usize,
     ) {
-        let handles = &self.by_route[route as usize];
         let class = match status.as_u16() {
             ..400 => 0,
             400..500 => 1,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::public_url::PublicUrl;
 use crate::limits::{LimitCheck, OptionsError};
 use crate::tls::TlsOptions;
 
@@ -18,6 +19,8 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Host names, besides the loopback ones, that a request may be sent to (`Host`), without port. Default none.
     pub allowed_hosts: Vec<String>,
+    /// What those outside call the server, where it names itself: `https://relay.example`. Default none: what the request called it.
+    pub public_url: Option<PublicUrl>,
 
     /// The most connections open at once; the next one is answered 503 and closed. Default 4096.
     pub max_connections: usize,
@@ -92,6 +95,7 @@ impl Default for ServerOptions {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             allowed_hosts: Vec::new(),
+            public_url: None,
             max_connections: 4096,
             max_connections_per_address: 1024,
             first_byte_timeout_ms: 10_000,

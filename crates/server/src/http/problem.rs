@@ -25,6 +25,10 @@ use crate::quota::Exceeded;
 #[derive(Debug, Clone)]
 pub(crate) struct Problem(Box<Details>);
 
+/// Which problem an answer tells of, for who counts them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProblemCode(pub(crate) &'static str);
+
 #[derive(Debug, Clone)]
 struct Details {
     status: StatusCode,
@@ -34,7 +38,7 @@ struct Details {
     index: Option<usize>,
     field: Option<String>,
     retry_after: Option<Duration>,
-    allow: Option<&'static str>,
+    allow: Option<String>,
     oldest_offset: Option<u64>,
 }
 
@@ -71,6 +75,12 @@ impl Problem {
         }))
     }
 
+    /// The same with another status, for clients that read it otherwise.
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.0.status = status;
+        self
+    }
+
     pub(crate) fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.0.detail = detail.into();
         self
@@ -98,7 +108,12 @@ impl Problem {
         self
     }
 
-    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such resource")
+    }
+
+    /// `allow`: the methods that the resource has.
+    pub(crate) fn method_not_allowed(allow: String) -> Self {
         let mut problem = Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
@@ -129,6 +144,16 @@ impl Problem {
         self.0.code
     }
 
+    #[cfg(test)]
+    pub(crate) fn field_name(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// What is wrong, in a few words.
+    pub(crate) fn title(&self) -> &'static str {
+        self.0.title
+    }
+
     /// What is wrong, for people.
     pub(crate) fn words(&self) -> &str {
         if self.0.detail.is_empty() { self.0.title } else { &self.0.detail }
@@ -154,6 +179,7 @@ impl Problem {
         let body = serde_json::to_vec(&rendered).map_or_else(|_| Bytes::new(), Bytes::from);
         let mut response = Response::new(Body::full(body));
         *response.status_mut() = details.status;
+        response.extensions_mut().insert(ProblemCode(details.code));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
@@ -163,9 +189,18 @@ impl Problem {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(allow) = details.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+            // Methods are tokens, which every header may have.
+            if let Ok(allow) = HeaderValue::try_from(allow) {
+                headers.insert(ALLOW, allow);
+            }
         }
         response
+    }
+}
+
+impl axum::response::IntoResponse for Problem {
+    fn into_response(self) -> axum::response::Response {
+        Self::into_response(self).map(axum::body::Body::new)
     }
 }
 
@@ -232,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_wrong_method_is_told_the_right_ones() {
-        let response = Problem::method_not_allowed("GET, HEAD").into_response();
+        let response = Problem::method_not_allowed("GET, HEAD".to_owned()).into_response();
         assert_eq!(
             (response.status().as_u16(), &response.headers()["allow"]),
             (405, &HeaderValue::from_static("GET, HEAD"))

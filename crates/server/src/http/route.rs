@@ -1,4 +1,6 @@
-//! Which resource a request is for.
+//! Which resource a request is for, of those on the hot path: what every event takes, and what watches the server.
+//!
+//! All others are operations of the control plane, [`super::control`], which is asked when nothing here is meant.
 
 use http::Method;
 
@@ -16,9 +18,6 @@ pub(crate) enum Route {
     Live,
     Ready,
     Metrics,
-    CreateKey,
-    ListKeys,
-    RevokeKey,
     Pull,
     AckLeases,
     NackLeases,
@@ -44,11 +43,10 @@ pub(crate) enum Target<'a> {
 
 const EVENTS: &str = "/v1/events";
 const FILTER_TEST: &str = "/v1/filters/test";
-const KEYS: &str = "/v1/keys";
 const SUBSCRIPTIONS: &str = "/v1/subscriptions";
 
 impl Route {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Publish,
         Self::PublishStream,
         Self::Find,
@@ -59,9 +57,6 @@ impl Route {
         Self::Live,
         Self::Ready,
         Self::Metrics,
-        Self::CreateKey,
-        Self::ListKeys,
-        Self::RevokeKey,
         Self::Pull,
         Self::AckLeases,
         Self::NackLeases,
@@ -84,8 +79,6 @@ impl Route {
             Self::Live => "/healthz",
             Self::Ready => "/readyz",
             Self::Metrics => "/metrics",
-            Self::CreateKey | Self::ListKeys => KEYS,
-            Self::RevokeKey => "/v1/keys/{id}",
             Self::Pull => "/v1/subscriptions/{name}/pull",
             Self::AckLeases => "/v1/subscriptions/{name}/ack",
             Self::NackLeases => "/v1/subscriptions/{name}/nack",
@@ -99,17 +92,15 @@ impl Route {
 
     pub(crate) fn method_label(self) -> &'static str {
         match self {
-            Self::Publish | Self::PublishStream | Self::TestFilter | Self::CreateKey | Self::Noop => "POST",
+            Self::Publish | Self::PublishStream | Self::TestFilter | Self::Noop => "POST",
             Self::Pull | Self::AckLeases | Self::NackLeases | Self::ExtendLeases => "POST",
-            Self::RevokeKey => "DELETE",
             Self::Find
             | Self::Status
             | Self::Stream
             | Self::Health
             | Self::Live
             | Self::Ready
-            | Self::Metrics
-            | Self::ListKeys => "GET",
+            | Self::Metrics => "GET",
             Self::WrongMethod | Self::Unknown | Self::Refused => "other",
         }
     }
@@ -121,7 +112,6 @@ impl<'a> Target<'a> {
         let route = match path {
             EVENTS => Route::Publish,
             FILTER_TEST => Route::TestFilter,
-            KEYS => return Self::of_keys(method),
             "/v1/events/stream" => return Self::of_stream(method),
             "/health" => Route::Health,
             "/healthz" => Route::Live,
@@ -132,11 +122,7 @@ impl<'a> Target<'a> {
                 if let Some(rest) = below(path, SUBSCRIPTIONS) {
                     return Self::of_subscription(method, rest);
                 }
-                return match (below(path, EVENTS), below(path, KEYS)) {
-                    (Some(rest), _) => Self::of_event(method, rest),
-                    (None, Some(id)) => Self::of_key(method, id),
-                    (None, None) => Self::Unknown,
-                };
+                return below(path, EVENTS).map_or(Self::Unknown, |rest| Self::of_event(method, rest));
             }
         };
         match route {
@@ -155,22 +141,6 @@ impl<'a> Target<'a> {
             // A stream has nothing but its body, so there is no HEAD.
             Method::GET => Self::Route(Route::Stream, ""),
             _ => Self::WrongMethod("GET, POST"),
-        }
-    }
-
-    fn of_keys(method: &Method) -> Self {
-        match *method {
-            Method::POST => Self::Route(Route::CreateKey, ""),
-            Method::GET | Method::HEAD => Self::Route(Route::ListKeys, ""),
-            _ => Self::WrongMethod("GET, HEAD, POST"),
-        }
-    }
-
-    fn of_key(method: &Method, id: &'a str) -> Self {
-        match *method {
-            _ if id.is_empty() || id.contains('/') => Self::Unknown,
-            Method::DELETE => Self::Route(Route::RevokeKey, id),
-            _ => Self::WrongMethod("DELETE"),
         }
     }
 
@@ -237,11 +207,6 @@ mod tests {
         assert_eq!(find(Method::HEAD, "/v1/events/stream"), Target::WrongMethod("GET, POST"));
         assert_eq!(find(Method::POST, "/v1/filters/test"), Target::Route(Route::TestFilter, ""));
         assert_eq!(find(Method::GET, "/v1/filters/test"), Target::WrongMethod("POST"));
-        assert_eq!(find(Method::POST, "/v1/keys"), Target::Route(Route::CreateKey, ""));
-        assert_eq!(find(Method::GET, "/v1/keys"), Target::Route(Route::ListKeys, ""));
-        assert_eq!(find(Method::PUT, "/v1/keys"), Target::WrongMethod("GET, HEAD, POST"));
-        assert_eq!(find(Method::DELETE, "/v1/keys/key_1"), Target::Route(Route::RevokeKey, "key_1"));
-        assert_eq!(find(Method::GET, "/v1/keys/key_1"), Target::WrongMethod("DELETE"));
         assert_eq!(find(Method::POST, "/v1/subscriptions/jobs/pull"), Target::Route(Route::Pull, "jobs"));
         assert_eq!(find(Method::POST, "/v1/subscriptions/jobs/ack"), Target::Route(Route::AckLeases, "jobs"));
         assert_eq!(find(Method::GET, "/v1/subscriptions/jobs/nack"), Target::WrongMethod("POST"));

@@ -75,8 +75,14 @@ impl HttpServer {
     /// Serves until `shutdown` resolves; then takes nothing new, and gives what was begun `drain_timeout_ms` to
     /// finish before it is cut off. Dropping the future cuts off everything at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
+        let tasks = self.door.shared.control.tasks();
         let running = self.acceptor.run(self.door, self.drain_timeout, shutdown);
-        tls::kept_fresh(self.certificates.as_ref(), running).await
+        let drained = tls::kept_fresh(self.certificates.as_ref(), running).await;
+        tasks.close();
+        if tokio::time::timeout(self.drain_timeout, tasks.wait()).await.is_err() {
+            tracing::warn!(open = tasks.len(), "operations were still under way when the server stopped");
+        }
+        drained
     }
 }
 

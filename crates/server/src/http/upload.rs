@@ -105,8 +105,7 @@ impl UploadLimits {
     /// A body of more than `max_bytes`.
     pub(crate) fn too_large(&self, when: &str) -> Problem {
         let detail = format!("At most {} bytes are taken {when}", self.max_bytes);
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large")
-            .detail(detail.trim_end().to_owned())
+        body_too_large(detail.trim_end().to_owned())
     }
 
     /// When a body of which `received` bytes have come has had its time.
@@ -114,6 +113,10 @@ impl UploadLimits {
         let earned = Duration::from_secs_f64(received as f64 / self.bytes_per_second as f64);
         started + self.total.min(self.grace + earned)
     }
+}
+
+fn body_too_large(detail: String) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large").detail(detail)
 }
 
 /// A body that is not read yet.
@@ -182,9 +185,19 @@ impl<'a> Upload<'a> {
     /// 413 when it is too large (before it is read, where the head tells), 408 when it is too slow, 503 when there
     /// is no memory for it, 400 when it is malformed or ends early.
     pub(crate) async fn read(&mut self) -> Result<Received<'a>, Problem> {
+        self.read_at_most(self.limits.max_bytes).await
+    }
+
+    /// Reads all of it, where less may be sent than elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) async fn read_at_most(&mut self, max_bytes: usize) -> Result<Received<'a>, Problem> {
+        let max_bytes = max_bytes.min(self.limits.max_bytes);
+        let too_large = || body_too_large(format!("At most {max_bytes} bytes are taken"));
         let declared = self.incoming.as_ref().and_then(|incoming| incoming.size_hint().exact());
-        if declared.is_some_and(|declared| declared > self.limits.max_bytes as u64) {
-            return Err(self.limits.too_large(""));
+        if declared.is_some_and(|declared| declared > max_bytes as u64) {
+            return Err(too_large());
         }
         let Some(first) = self.next().await? else {
             return Ok(Received { bytes: Bytes::new(), _memory: None });
@@ -201,8 +214,8 @@ impl<'a> Upload<'a> {
         bytes.extend_from_slice(&first);
         drop(first);
         while let Some(more) = self.next().await? {
-            if self.received > self.limits.max_bytes {
-                return Err(self.limits.too_large(""));
+            if self.received > max_bytes {
+                return Err(too_large());
             }
             memory.merge(limits.reserve(more.len()).await?);
             bytes.extend_from_slice(&more);

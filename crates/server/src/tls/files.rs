@@ -152,8 +152,11 @@ fn provider() -> Arc<CryptoProvider> {
     CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()))
 }
 
-/// At least one.
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileProblem> {
+/// The certificates of a file: at least one. Blocking.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileProblem> {
     let (pem, _) = read(path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {

@@ -26,6 +26,7 @@ mod stream;
 pub use certificates::Certificates;
 pub(crate) use certificates::kept_fresh;
 pub use error::{TlsError, TlsFileProblem};
+pub(crate) use files::read_certificates;
 pub(crate) use handshake::accept;
 pub(crate) use metrics::TlsMetrics;
 pub use options::{ClientCertificates, TlsOptions};

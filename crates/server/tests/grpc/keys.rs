@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eventrelay_event::Tenant;
-use eventrelay_server::auth::{ApiKey, NewApiKey, Scope};
+use eventrelay_server::auth::{ApiKey, Author, NewApiKey, Scope};
 use eventrelay_server::proto::v1;
 use tonic::{Code, Request, Status};
 
@@ -79,11 +79,12 @@ async fn a_key_that_is_revoked_or_expired_lets_nobody_in() {
     let server = TestServer::start_asking_for_keys(true, |_| {}).await;
     let mut client = server.client().await;
     let publish = || v1::PublishRequest { events: vec![keyed("t", "k")] };
-    let (revoked, record) = server.api_keys.create(new_key("a", &[Scope::Publish])).await.unwrap();
+    let (revoked, record) =
+        server.api_keys.create(new_key("a", &[Scope::Publish]), &Author::system()).await.unwrap();
     client.publish(with(Some(&revoked), publish())).await.unwrap();
-    assert!(server.api_keys.revoke(&record.id).await.unwrap());
+    assert!(server.api_keys.revoke(record, &Author::system()).await.unwrap());
     let brief = NewApiKey { lifetime: Some(Duration::ZERO), ..new_key("a", &[Scope::Publish]) };
-    let (expired, _) = server.api_keys.create(brief).await.unwrap();
+    let (expired, _) = server.api_keys.create(brief, &Author::system()).await.unwrap();
     for key in [&revoked, &expired] {
         let status = client.publish(with(Some(key), publish())).await.unwrap_err();
         assert_eq!(told(&status), (Code::Unauthenticated, "unauthenticated".to_owned()));

@@ -2,7 +2,7 @@
 
 use eventrelay_event::{Tenant, Timestamp};
 use eventrelay_server::DeliveryState;
-use eventrelay_server::auth::{NewApiKey, Scope};
+use eventrelay_server::auth::{Author, NewApiKey, Scope};
 use eventrelay_server::proto::event::event_service_client::EventServiceClient;
 use eventrelay_server::proto::event::{EventRequest, StatusRequest};
 use eventrelay_server::proto::v1;
@@ -105,7 +105,7 @@ async fn a_status_is_for_readers_of_the_same_tenant() {
     for (tenant, scope) in [("a", Scope::Publish), ("a", Scope::Read), ("b", Scope::Read)] {
         let (tenant, scopes) = (Tenant::parse(tenant).unwrap(), [scope].into_iter().collect());
         let new = NewApiKey { name: "test".to_owned(), tenant, scopes, lifetime: None };
-        keys.push(server.api_keys.create(new).await.unwrap().0);
+        keys.push(server.api_keys.create(new, &Author::system()).await.unwrap().0);
     }
     fn with<T>(key: &eventrelay_server::auth::ApiKey, message: T) -> Request<T> {
         let mut request = Request::new(message);

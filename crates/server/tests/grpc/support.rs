@@ -91,7 +91,7 @@ impl TestServer {
         metrics.register(&mut registry);
         let publisher =
             Arc::new(Publisher::new(log.clone(), PublishLimits::default(), PublisherMetrics::default()));
-        let api_keys = api_keys::open(directory.path(), &log, admittance).await;
+        let (api_keys, _) = api_keys::open(directory.path(), &log, admittance).await;
         let subscriptions = Arc::new(FakeSubscriptions(Mutex::new(Some(Vec::new()))));
         let services = GrpcServices {
             publisher,

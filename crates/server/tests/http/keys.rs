@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eventrelay_event::Tenant;
-use eventrelay_server::auth::{ApiKey, NewApiKey, Scope};
+use eventrelay_server::auth::{ApiKey, Author, NewApiKey, Scope};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, TestServer};
@@ -27,7 +27,7 @@ async fn lasting_key(
 ) -> ApiKey {
     let (tenant, scopes) = (Tenant::parse(tenant).unwrap(), scopes.iter().copied().collect());
     let new = NewApiKey { name: "test".to_owned(), tenant, scopes, lifetime };
-    server.api_keys.create(new).await.unwrap().0
+    server.api_keys.create(new, &Author::system()).await.unwrap().0
 }
 
 async fn request(client: &mut Client, line: &str, key: Option<&ApiKey>, body: &str) -> Answer {

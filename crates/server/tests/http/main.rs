@@ -8,6 +8,7 @@ mod api;
 mod api_keys;
 mod compression;
 mod connections;
+mod control;
 mod deadlines;
 mod framing;
 mod health;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eventrelay_event::Tenant;
-use eventrelay_server::auth::{NewApiKey, Scope};
+use eventrelay_server::auth::{Author, NewApiKey, Scope};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -182,7 +182,7 @@ async fn a_stream_is_its_keys_and_ends_with_it() {
             scopes,
             lifetime: None,
         };
-        keys.push(server.api_keys.create(new).await.unwrap());
+        keys.push(server.api_keys.create(new, &Author::system()).await.unwrap());
     }
     let mut client = server.connect().await;
     client.send(head(&format!("X-Api-Key: {}\r\nContent-Length: 0\r\n", keys[1].0.expose()))).await;
@@ -195,7 +195,7 @@ async fn a_stream_is_its_keys_and_ends_with_it() {
     let record = server.log.read(0).unwrap().unwrap().record(0).unwrap();
     let event = eventrelay_event::StoredEvent::decode(0, record.append_time_micros, record.payload).unwrap();
     assert_eq!(event.tenant(), "acme");
-    server.api_keys.revoke(&keys[0].1.id).await.unwrap();
+    server.api_keys.revoke(keys[0].1.clone(), &Author::system()).await.unwrap();
     assert_eq!(idle.last().await, ("unauthenticated".to_owned(), 1));
     busy.client.try_send(chunk(LINE)).await;
     assert_eq!(busy.last().await.0, "unauthenticated");

@@ -4,16 +4,19 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use eventrelay_delivery::{Engine, EngineOptions, Target};
 use eventrelay_event::{StoredEvent, Timestamp};
 use eventrelay_ingest::{PublishLimits, Publisher, PublisherMetrics};
 use eventrelay_log::disk::{DurableWrites, RealDisk};
 use eventrelay_log::{Log, Options};
 use eventrelay_server::auth::ApiKeys;
-use eventrelay_server::http::{HttpMetrics, HttpServer, ServerOptions, Services};
+use eventrelay_server::http::{CompatOptions, HttpMetrics, HttpServer, ServerOptions, Services};
 use eventrelay_server::tls::Certificates;
 use eventrelay_server::{
-    DeliveriesUnreadable, Delivery, DeliveryState, Drained, SubscriptionHealth, SubscriptionsHealth,
+    Configuration, ConfigurationProblem, DeliveriesUnreadable, Delivery, DeliveryState, Drained,
+    SubscriptionHealth, SubscriptionsHealth,
 };
+use eventrelay_state::Subscription;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,6 +50,24 @@ impl SubscriptionsHealth for FakeSubscriptions {
         };
         let subscriptions = self.subscriptions().into_iter();
         Ok(subscriptions.map(|it| Delivery { subscription: it.name, state: state(it.healthy) }).collect())
+    }
+}
+
+/// A configuration that shows one key, and takes what says nothing else.
+#[derive(Debug)]
+pub(crate) struct FakeConfiguration;
+
+impl Configuration for FakeConfiguration {
+    fn effective(&self) -> Value {
+        serde_json::json!({"data_directory": "./data"})
+    }
+
+    fn problems_of(&self, toml: &str) -> Vec<ConfigurationProblem> {
+        let wrong = (!toml.is_empty()).then(|| "there is no such key".to_owned());
+        wrong
+            .map(|message| ConfigurationProblem { key: Some(toml.trim().to_owned()), message })
+            .into_iter()
+            .collect()
     }
 }
 
@@ -99,9 +120,16 @@ impl TestServer {
         let metrics = HttpMetrics::default();
         metrics.register(&mut registry);
         let subscriptions = Arc::new(FakeSubscriptions::default());
-        let api_keys = api_keys::open(directory.path(), &log, admittance).await;
+        let (api_keys, state) = api_keys::open(directory.path(), &log, admittance).await;
+        let targets = Arc::new(|_: &Subscription, _| Ok(Target::Pull));
+        let engine =
+            Engine::start(log.clone(), state.clone(), Vec::new(), targets, EngineOptions::default()).await;
+        let accounts = api_keys::open_accounts(state.clone()).await;
         let services = Services {
             api_keys: Arc::clone(&api_keys),
+            accounts,
+            state,
+            configuration: Arc::new(FakeConfiguration),
             publisher: Arc::new(Publisher::new(
                 log.clone(),
                 PublishLimits::default(),
@@ -110,6 +138,8 @@ impl TestServer {
             log: log.clone(),
             subscriptions: Arc::clone(&subscriptions) as Arc<dyn SubscriptionsHealth>,
             consumers: eventrelay_delivery::pull::Consumers::default(),
+            engine: Arc::new(engine.unwrap()),
+            compat: CompatOptions::default(),
             registry: Arc::new(registry),
             metrics,
         };

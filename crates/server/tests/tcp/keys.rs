@@ -1,6 +1,6 @@
 //! The login of a connection where API keys are asked for.
 
-use eventrelay_server::auth::{ApiKey, Scope};
+use eventrelay_server::auth::{ApiKey, Author, Scope};
 
 use crate::api_keys::{self, Admittance};
 use crate::support::{TestServer, frame, line};
@@ -89,8 +89,8 @@ async fn a_key_that_is_revoked_ends_what_was_begun_with_it() {
     let mut client = server.connect().await;
     client.send([frame(key.expose()), frame("before")].concat()).await;
     assert_eq!(client.receive(2).await, [0, 0]);
-    let id = server.api_keys.list().unwrap()[0].id.clone();
-    assert!(server.api_keys.revoke(&id).await.unwrap());
+    let key = server.api_keys.list().unwrap().remove(0);
+    assert!(server.api_keys.revoke(key, &Author::system()).await.unwrap());
     client.send(frame("after")).await;
     assert_eq!(client.until_closed_after_finish().await, [8]);
     assert_eq!(server.log.durable_offset(), 1);

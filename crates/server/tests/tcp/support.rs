@@ -70,7 +70,7 @@ impl TestServer {
         metrics.register(&mut registry);
         let publisher =
             Arc::new(Publisher::new(log.clone(), PublishLimits::default(), PublisherMetrics::default()));
-        let api_keys = api_keys::open(directory.path(), &log, admittance).await;
+        let (api_keys, _) = api_keys::open(directory.path(), &log, admittance).await;
         let (server, addresses) =
             TcpServer::bind(&options, publisher, Arc::clone(&api_keys), metrics).unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use eventrelay_event::filter::Filter;
-use eventrelay_event::{EventLimits, StoredEvent, native};
+use eventrelay_event::{Event, EventLimits, StoredEvent, native};
 use eventrelay_expression::{
     Because, CompileError, EvaluationError, EventFilter, Subject, Transform, TransformError, Verdict,
 };
@@ -21,64 +21,100 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::events;
+use super::events::schemas::NewEvent;
 use crate::auth::Access;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
 use crate::http::upload::Upload;
 
-#[derive(Deserialize)]
+/// What a filter and a transform are to be tried on.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = FilterTest)]
 #[serde(deny_unknown_fields)]
-struct Asked<'a> {
+pub(in crate::http) struct Asked<'a> {
+    /// All events where nothing is said.
     #[serde(default)]
     filter: AskedFilter,
+    /// An expression.
     transform: Option<String>,
+    /// An event as it is published; or `event_id`.
     #[serde(borrow)]
+    #[schema(value_type = Option<NewEvent>)]
     event: Option<&'a RawValue>,
+    /// The id of a stored event.
     event_id: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
+/// Which events match.
+#[derive(Deserialize, Default, ToSchema)]
+#[schema(as = TestedFilter)]
 #[serde(default, deny_unknown_fields)]
-struct AskedFilter {
+pub(in crate::http) struct AskedFilter {
+    /// Patterns of types; all where there is none.
     types: Vec<String>,
+    /// Patterns of sources; all where there is none.
     sources: Vec<String>,
+    /// Patterns of subjects; all where there is none.
     subjects: Vec<String>,
+    /// An expression.
     cel: Option<String>,
 }
 
-#[derive(Serialize, Default)]
-struct Answer {
-    /// None where it cannot be told.
+/// What a filter and a transform make of an event.
+#[derive(Serialize, Default, ToSchema)]
+#[schema(as = FilterTestResult)]
+pub(in crate::http) struct Answer {
+    /// Whether the event is delivered; null where that cannot be told.
+    #[schema(required = true)]
     matches: Option<bool>,
-    /// Which part of the filter does not match.
+    /// Which part of the filter does not match: `types`, `sources`, `subjects`, `cel`, or `missing` where the event lacks what the
+    /// expression asks for.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     because: Option<&'static str>,
+    /// The data that would be delivered: any JSON.
+    #[schema(value_type = serde_json::Value, required = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     transformed: Option<Box<RawValue>>,
+    /// Why there is no result.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Fault>,
+    /// How many steps the expressions took.
     steps: Steps,
 }
 
-#[derive(Serialize)]
-struct Fault {
+/// What is wrong with an expression.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FilterTestError)]
+pub(in crate::http) struct Fault {
     /// `filter` or `transform`.
     part: &'static str,
     /// `invalid` (it cannot be saved), `missing`, `failed` or `over_budget`.
     reason: &'static str,
+    /// For people.
     message: String,
+    /// Where in the expression, from 1.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
+    /// Where in the line, from 1.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<usize>,
 }
 
-#[derive(Serialize, Default)]
-struct Steps {
+/// What expressions cost.
+#[derive(Serialize, Default, ToSchema)]
+#[schema(as = FilterTestSteps)]
+pub(in crate::http) struct Steps {
+    /// Of the filter.
     filter: u64,
+    /// Of the transform.
     transform: u64,
 }
 
@@ -117,6 +153,19 @@ pub(crate) async fn test(
 
 /// The event as it would be stored now.
 fn made(json: &str, access: &Access, limits: &EventLimits) -> Result<StoredEvent, Problem> {
+    let event = one_event(json, access, limits)?;
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
+    let mut record = Vec::new();
+    StoredEvent::encode(&event, &mut record);
+    StoredEvent::decode(0, u64::try_from(now).unwrap_or(0), record.into())
+        .map_err(|error| Problem::internal(error.to_string()))
+}
+
+/// One event in our own form, within another body.
+///
+/// # Errors
+/// What publishing it would be refused with.
+pub(crate) fn one_event(json: &str, access: &Access, limits: &EventLimits) -> Result<Event, Problem> {
     let body = Bytes::copy_from_slice(json.as_bytes());
     let decoded = native::decode(&body, access.tenant(), limits);
     let mut decoded = decoded.map_err(|error| events::of_decoding(&error))?;
@@ -124,11 +173,7 @@ fn made(json: &str, access: &Access, limits: &EventLimits) -> Result<StoredEvent
         return Err(invalid("`event` must be one event".to_owned()));
     };
     event.check(limits).map_err(|error| invalid(error.to_string()))?;
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
-    let mut record = Vec::new();
-    StoredEvent::encode(&event, &mut record);
-    StoredEvent::decode(0, u64::try_from(now).unwrap_or(0), record.into())
-        .map_err(|error| Problem::internal(error.to_string()))
+    Ok(event)
 }
 
 fn run(

@@ -17,38 +17,64 @@ use eventrelay_log::Status;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::health::SubscriptionHealth;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
 
-#[derive(Serialize)]
-struct Health {
+/// How the relay is.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Health {
+    /// `ok`, `degraded` or `unavailable`.
     status: &'static str,
+    /// How each part is.
     components: Components,
 }
 
-#[derive(Serialize)]
-struct Components {
+/// The parts of a relay.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HealthComponents)]
+pub(in crate::http) struct Components {
+    /// Where events are kept.
     log: LogHealth,
+    /// What the log is on.
     disk: DiskHealth,
+    /// By name.
     subscriptions: Vec<SubscriptionHealth>,
 }
 
-#[derive(Serialize)]
-struct LogHealth {
+/// How the log is.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct LogHealth {
+    /// `ok`, `disk_full`, `poisoned` or `closed`.
     status: &'static str,
+    /// What is wrong, for people.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
+    /// The first offset that retention has left.
     oldest_offset: u64,
+    /// All events below it are on the disk.
     durable_offset: u64,
+    /// What it takes on the disk.
     bytes: u64,
+    /// Whether retention had to drop what a subscription needed.
     hard_limit_crossed: bool,
 }
 
-#[derive(Serialize)]
-struct DiskHealth {
+/// How the disk is.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct DiskHealth {
+    /// `ok` or `full`.
+    status: &'static str,
+}
+
+/// Whether something is so.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Liveness {
+    /// `ok`.
     status: &'static str,
 }
 
@@ -85,22 +111,19 @@ pub(crate) fn health(shared: &Shared) -> Response<Body> {
             subscriptions,
         },
     };
-    match serde_json::to_vec(&health) {
-        Ok(body) => json(StatusCode::OK, body),
-        Err(error) => Problem::internal(error.to_string()).into_response(),
-    }
+    json(&health)
 }
 
 /// `GET /healthz`: the process is alive.
 pub(crate) fn live() -> Response<Body> {
-    json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec())
+    json(&Liveness { status: "ok" })
 }
 
 /// `GET /readyz`: events are taken.
 pub(crate) fn ready(shared: &Shared) -> Result<Response<Body>, Problem> {
     let not_ready = |code, title| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title);
     match shared.log.status() {
-        Status::Writable => Ok(json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec())),
+        Status::Writable => Ok(json(&Liveness { status: "ok" })),
         Status::DiskFull => Err(not_ready("disk_full", "The disk is full")),
         Status::Poisoned { why } => {
             Err(not_ready("log_poisoned", "The log takes no events until a restart").detail(why.to_string()))
@@ -109,9 +132,12 @@ pub(crate) fn ready(shared: &Shared) -> Result<Response<Body>, Problem> {
     }
 }
 
-fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+fn json(value: &impl Serialize) -> Response<Body> {
+    let body = match serde_json::to_vec(value) {
+        Ok(body) => body,
+        Err(error) => return Problem::internal(error.to_string()).into_response(),
+    };
     let mut response = Response::new(Body::full(body));
-    *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

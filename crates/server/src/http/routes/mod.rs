@@ -3,7 +3,6 @@
 pub(crate) mod events;
 pub(crate) mod filters;
 pub(crate) mod health;
-pub(crate) mod keys;
 pub(crate) mod metrics;
 pub(crate) mod pull;
 pub(crate) mod stream;

@@ -21,6 +21,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::auth::{Access, AuthError, now_micros};
 use crate::http::authentication::refused;
@@ -34,11 +35,18 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// What an event's frame takes, at a guess.
 const EVENT_FRAME_BYTES: usize = 512;
 
-#[derive(Debug, PartialEq, Eq, Deserialize)]
+/// Which events a consumer takes.
+#[derive(Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct Pull {
+pub(in crate::http) struct Pull {
+    /// How many at most.
+    #[schema(minimum = 1, maximum = 1000, default = 100)]
     max: usize,
+    /// How long to wait while there is none.
+    #[schema(minimum = 0, maximum = 30_000, default = 0)]
     wait_ms: u64,
+    /// How long each is the consumer's.
+    #[schema(minimum = 1000, maximum = 43_200_000, default = 30_000)]
     lease_ms: u64,
 }
 
@@ -48,35 +56,57 @@ impl Default for Pull {
     }
 }
 
-#[derive(Deserialize)]
+/// Events that are dealt with.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Ack {
+pub(in crate::http) struct Ack {
+    /// Their leases.
+    #[schema(max_items = 1000)]
     leases: Vec<String>,
 }
 
-#[derive(Deserialize)]
+/// Events that are to be delivered again.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Nack {
+pub(in crate::http) struct Nack {
+    /// Their leases.
+    #[schema(max_items = 1000)]
     leases: Vec<String>,
+    /// When; as the subscription's retries say where nothing is said.
+    #[schema(maximum = 86_400_000)]
     delay_ms: Option<u64>,
+    /// What went wrong, for people: 1,000 bytes at most.
+    #[schema(max_length = 1000)]
     reason: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// Events that need more time.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Extend {
+pub(in crate::http) struct Extend {
+    /// Their leases.
+    #[schema(max_items = 1000)]
     leases: Vec<String>,
+    /// How much from now on.
+    #[schema(minimum = 1000, maximum = 43_200_000)]
     lease_ms: u64,
 }
 
-#[derive(Serialize)]
-struct Results<'a> {
+/// What became of each lease.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LeaseResults)]
+pub(in crate::http) struct Results<'a> {
+    /// In the order of the request.
     results: Vec<OneResult<'a>>,
 }
 
-#[derive(Serialize)]
-struct OneResult<'a> {
+/// What became of a lease.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LeaseResult)]
+pub(in crate::http) struct OneResult<'a> {
+    /// Which.
     lease: &'a str,
+    /// `acked`, `nacked` or `extended`; `expired` or `unknown` where nothing was changed.
     result: &'static str,
 }
 
@@ -235,12 +265,21 @@ fn written(events: &[LeasedEvent]) -> Result<Vec<u8>, Problem> {
     Ok(out)
 }
 
-#[derive(Serialize)]
-struct Head<'a> {
+/// An event and its lease; `event`, which follows, is written apart.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Head<'a> {
+    /// What the event is acknowledged by.
     lease: String,
+    /// How often it has been given out, with this time.
+    #[schema(minimum = 1)]
     attempt: u32,
+    /// `live`, `replay` or `redrive`.
     purpose: &'static str,
+    /// When somebody else may have it.
+    #[schema(format = DateTime)]
     expires_at: String,
+    /// The trace that the consumer goes on with.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
 }

@@ -3,6 +3,7 @@
 //! Ids can be guessed, so what is no id, what is nobody's and what is another tenant's answer alike.
 
 use eventrelay_event::{EventId, StoredEvent, cloudevents, native};
+use eventrelay_ingest::Publisher;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, VARY};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
@@ -38,9 +39,17 @@ pub(in crate::http::routes) async fn stored(
     access: &Access,
     id: &str,
 ) -> Result<StoredEvent, Problem> {
+    of_id(&shared.publisher, access, id).await
+}
+
+/// The caller's event of an id.
+///
+/// # Errors
+/// 404 when there is none, 503 when it cannot be read.
+pub(crate) async fn of_id(publisher: &Publisher, access: &Access, id: &str) -> Result<StoredEvent, Problem> {
     let absent = || Problem::new(StatusCode::NOT_FOUND, "event_not_found", "There is no such event");
     let id: EventId = id.parse().map_err(|_| absent())?;
-    let found = shared.publisher.find(id, access.tenant()).await;
+    let found = publisher.find(id, access.tenant()).await;
     found.map_err(|error| refusals::of_finding(&error))?.ok_or_else(absent)
 }
 

@@ -18,7 +18,7 @@ const MAX_CHARS: usize = 255;
 ///
 /// # Errors
 /// 400 `invalid_idempotency_key`.
-pub(super) fn of(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(crate) fn of(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
         return Ok(None);

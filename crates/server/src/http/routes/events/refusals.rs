@@ -35,7 +35,7 @@ pub(in crate::http::routes) fn of_decoding(error: &DecodeEventsError) -> Problem
 }
 
 /// Events that were not stored.
-pub(super) fn of_publishing(error: &PublishError) -> Problem {
+pub(in crate::http) fn of_publishing(error: &PublishError) -> Problem {
     let (status, title) = match error {
         PublishError::InvalidEvent { .. } => (StatusCode::BAD_REQUEST, "An event is not valid"),
         PublishError::EmptyBatch => (StatusCode::BAD_REQUEST, "There is nothing to publish"),
@@ -68,7 +68,7 @@ pub(super) fn of_publishing(error: &PublishError) -> Problem {
 }
 
 /// An event that is there, but cannot be read.
-pub(super) fn of_finding(error: &FindError) -> Problem {
+pub(in crate::http) fn of_finding(error: &FindError) -> Problem {
     let (code, title) = match error {
         FindError::Read(_) | FindError::Decode(_) => ("log_unreadable", "The log cannot be read there"),
         FindError::Interrupted => ("shutting_down", "The server is shutting down"),

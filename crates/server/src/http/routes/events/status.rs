@@ -12,6 +12,7 @@
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::find::stored;
 use crate::auth::Access;
@@ -20,11 +21,17 @@ use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::service::Shared;
 
-#[derive(Serialize)]
-struct Status {
+/// What became of an event.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventStatus)]
+pub(in crate::http) struct Status {
+    /// The event's id.
     id: String,
+    /// Its position in the log.
     offset: u64,
+    /// For all subscriptions together.
     status: EventStatus,
+    /// For each subscription that it is for.
     deliveries: Vec<Delivery>,
 }
 
