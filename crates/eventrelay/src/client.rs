@@ -1,14 +1,16 @@
 //! A small HTTP/1 client for the commands that talk to a server, in the clear or over TLS.
 //!
 //! It tells apart what matters to a publisher: that the server was never reached (nothing can have been accepted),
-//! and that it was reached but gave no answer (anything may have been accepted).
+//! and that it was reached but gave no answer (anything may have been accepted). [`Api`] is what commands use that ask for
+//! anything but events.
 
+mod api;
 mod tls;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -16,6 +18,8 @@ use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+
+pub(crate) use api::{Api, Page, parse, segment};
 
 use crate::arguments::ServerAddress;
 use crate::exit::{Exit, Failure};
@@ -29,6 +33,9 @@ const ANSWER_LIMIT_BYTES: usize = 256 << 20;
 
 /// The variable with the API key: not a flag, for a command line can be seen by everybody on the machine.
 pub(crate) const API_KEY_VARIABLE: &str = "EVENTRELAY_API_KEY";
+/// Names the server where `--url` does not.
+const URL_VARIABLE: &str = "EVENTRELAY_URL";
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 /// The header that names a publish.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -96,11 +103,14 @@ impl std::fmt::Display for Problem {
 impl Client {
     /// A client of the server at a URL such as `http://127.0.0.1:8080` or `https://relay.example`.
     pub(crate) fn new(server: &ServerAddress) -> Result<Self, Failure> {
-        let url = &server.url;
-        let usage = |why: &str| Failure::usage(format!("--url {url}: {why}"));
+        let (named_by, url) = match &server.url {
+            Some(url) => ("--url", url.clone()),
+            None => (URL_VARIABLE, std::env::var(URL_VARIABLE).unwrap_or_else(|_| DEFAULT_URL.to_owned())),
+        };
+        let usage = |why: &str| Failure::usage(format!("{named_by} {url}: {why}"));
         let base: Uri = url.parse().map_err(|_| usage("not a URL"))?;
         let config = match base.scheme_str() {
-            Some("http") if base.authority().is_some() => tls::config_for_http(server)?,
+            Some("http") if base.authority().is_some() => tls::config_for_http(server).map_err(usage)?,
             Some("https") if base.authority().is_some() => tls::config_for_https(server)?,
             _ => {
                 return Err(usage(
@@ -129,21 +139,19 @@ impl Client {
         headers: &[(HeaderName, &str)],
         body: Bytes,
     ) -> Result<Answer, ClientError> {
-        let mut request = Request::post(self.url(path)?);
-        for (name, value) in headers {
-            request = request.header(name, *value);
-        }
-        self.in_time(request, body).await
+        self.in_time(with_headers(Request::post(self.url(path)?), headers), body).await
     }
 
-    /// Asks for a page.
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer, ClientError> {
-        self.in_time(Request::get(self.url(path)?), Bytes::new()).await
-    }
-
-    /// Asks for something to be removed.
-    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, ClientError> {
-        self.in_time(Request::delete(self.url(path)?), Bytes::new()).await
+    /// Sends any request and takes the whole answer.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
+        let request = Request::builder().method(method).uri(self.url(path)?);
+        self.in_time(with_headers(request, headers), body).await
     }
 
     /// Asks for a body without end, and gives it back as it comes.
@@ -200,6 +208,10 @@ impl Client {
         let url = format!("{}{path}", self.base.to_string().trim_end_matches('/'));
         url.parse().map_err(|error| self.unreachable(format!("{error}")))
     }
+}
+
+fn with_headers(request: http::request::Builder, headers: &[(HeaderName, &str)]) -> http::request::Builder {
+    headers.iter().fold(request, |request, (name, value)| request.header(name, *value))
 }
 
 /// A key as the header that shows it; kept out of all that is printed.

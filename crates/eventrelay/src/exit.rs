@@ -19,9 +19,11 @@ Exit codes:
   4    damage found in the log or the delivery state
   5    the server, or a subscription's target, cannot be reached
   6    the server refused
-  7    the outcome is unknown: an event may or may not have been accepted
+  7    the outcome is unknown: an event may or may not have been accepted, a change made
   8    the listen address cannot be bound
   9    stopped at a shutdown timeout; what was in flight will be delivered again
+  10   `apply --dry-run`: there is something to change
+  11   it was done, and did not succeed: a replay, a redrive, a sample delivery
   130  a second SIGINT, 143 a second SIGTERM: stopped at once";
 
 /// Why the process ends, as a number.
@@ -36,6 +38,8 @@ pub(crate) enum Exit {
     Unknown = 7,
     CannotListen = 8,
     DeadlinePassed = 9,
+    ChangesPending = 10,
+    Unsuccessful = 11,
     Interrupted = 130,
     Terminated = 143,
 }
@@ -93,12 +97,14 @@ fn exit_of(error: &StartError) -> Exit {
         StartError::Subscriptions(_)
         | StartError::Sink { .. }
         | StartError::BootstrapKey { .. }
+        | StartError::Oidc(_)
         | StartError::Telemetry(_)
         | StartError::FrontDoor(BindError::Options(_) | BindError::Tls(_)) => Exit::Usage,
         StartError::FrontDoor(BindError::Listen { .. }) => Exit::CannotListen,
         StartError::FrontDoor(BindError::Contracts { .. })
         | StartError::Engine(_)
         | StartError::ApiKeys(_)
+        | StartError::Accounts(_)
         | StartError::CutShort => Exit::Unexpected,
     }
 }

@@ -21,7 +21,7 @@ mod relay;
 
 pub use config::{
     Auth, Config, ConfigError, DEFAULT_TOML, Delivery, Egress, GrpcOverrides, HttpOverrides, LevelError, Log,
-    LogFormat, LogRotation, LogSync, LogWriteMode, Logging, LoggingOverrides, Overrides, Problem, Publish,
-    Sources, TcpOverrides,
+    LogFormat, LogRotation, LogSync, LogWriteMode, Logging, LoggingOverrides, OperationalEvents, Overrides,
+    Problem, Publish, Sources, TcpOverrides,
 };
 pub use relay::{Addresses, Drained, Relay, StartError, StartOptions, TargetCheck, check_targets};

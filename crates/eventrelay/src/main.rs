@@ -3,18 +3,23 @@
 mod arguments;
 mod client;
 mod commands;
+mod confirmation;
+mod document;
 mod exit;
 mod logging;
 mod open_files;
+mod output;
 mod progress;
 mod signals;
 mod stdout;
+mod table;
+mod typed_password;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command, ConfigCommand, LogCommand};
+use arguments::{Arguments, Command};
 use exit::Failure;
 
 /// Events are allocated by the front doors' threads and freed by the log's, which the system's allocator is slow at.
@@ -31,15 +36,24 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(arguments) => commands::serve::run(&arguments),
-        Command::Publish(arguments) => commands::publish::run(arguments),
+        Command::Publish(arguments) => commands::publish::run(*arguments),
         Command::Tail(arguments) => commands::tail::run(&arguments),
-        Command::Keys { command } => commands::keys::run(command),
-        Command::Log { command: LogCommand::Verify(arguments) } => commands::log::verify(&arguments),
-        Command::Log { command: LogCommand::Inspect(arguments) } => commands::log::inspect(&arguments),
-        Command::Log { command: LogCommand::Repair(arguments) } => commands::log::repair(&arguments),
-        Command::Log { command: LogCommand::Clean(arguments) } => commands::log::clean(&arguments),
-        Command::Config { command: ConfigCommand::Check(arguments) } => commands::config::check(arguments),
-        Command::Config { command: ConfigCommand::Default } => commands::config::default(),
+        Command::Events(command) => commands::events::run(&command),
+        Command::Subscriptions(command) => commands::subscriptions::run(&command),
+        Command::Apply(arguments) => commands::apply::run(&arguments),
+        Command::Deliveries(command) => commands::deliveries::run(&command),
+        Command::Attempts(command) => commands::attempts::run(&command),
+        Command::DeadLetters(command) => commands::dead_letters::run(&command),
+        Command::Replay(command) => commands::replay::run(&command),
+        Command::Seek(arguments) => commands::seek::run(&arguments),
+        Command::Keys(command) => commands::keys::run(&command),
+        Command::Users(command) => commands::users::run(&command),
+        Command::Svix(command) => commands::svix::run(command),
+        Command::Tenants(command) => commands::tenants::run(&command),
+        Command::AuditLog(arguments) => commands::audit_log::run(&arguments),
+        Command::Log(command) => commands::log::run(&command),
+        Command::Config(command) => commands::config::run(command),
+        Command::Completions(arguments) => commands::completions::run(&arguments),
         Command::Version(arguments) => commands::version::run(&arguments),
     }
 }

@@ -15,3 +15,13 @@ pub(crate) fn bytes(what: &'static str, total: Option<u64>) -> ProgressBar {
     bar.set_prefix(what);
     bar
 }
+
+/// A bar that counts offsets to `total`. Draws nothing unless stderr is a terminal.
+pub(crate) fn offsets(what: String, total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:32} {percent}% {msg} (ends in {eta})") {
+        bar.set_style(style);
+    }
+    bar.set_prefix(what);
+    bar
+}

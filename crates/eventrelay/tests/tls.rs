@@ -133,8 +133,8 @@ fn every_door_speaks_tls_and_a_signal_has_a_new_certificate_shown() {
     assert_eq!(relay.terminate().code(), Some(0));
 }
 
-/// Sends one frame over TLS, and gives its answer.
-fn publish_frame(server: SocketAddr, authority: &Authority) -> u8 {
+/// Connects over TLS, believing the authority.
+fn connected(server: SocketAddr, authority: &Authority) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(authority.0.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -147,7 +147,12 @@ fn publish_frame(server: SocketAddr, authority: &Authority) -> u8 {
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let socket = TcpStream::connect(server).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut stream = StreamOwned::new(connection, socket);
+    StreamOwned::new(connection, socket)
+}
+
+/// Sends one frame over TLS, and gives its answer.
+fn publish_frame(server: SocketAddr, authority: &Authority) -> u8 {
+    let mut stream = connected(server, authority);
     stream.write_all(b"\x05\0\0\0hello").unwrap();
     stream.conn.send_close_notify();
     stream.flush().unwrap();
@@ -155,6 +160,47 @@ fn publish_frame(server: SocketAddr, authority: &Authority) -> u8 {
     stream.read_to_end(&mut answer).unwrap();
     assert_eq!(answer.len(), 1, "{answer:?}");
     answer[0]
+}
+
+#[test]
+fn a_login_over_tls_has_a_cookie_that_needs_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let authority = Authority::new();
+    authority.write(&path.join("ca.crt"));
+    authority.write_pair(path, "server", |_| {});
+    let key = stdout(&run(path, ["keys", "generate"])).trim().to_owned();
+    fs::write(path.join("bootstrap.key"), &key).unwrap();
+    let auth = "[auth]\nrequired = true\nbootstrap_key_file = \"bootstrap.key\"";
+    let relay = RelayProcess::start(path, &format!("{}\n{auth}", on_all_doors("server", "")));
+    let ask = |method: &str, headers: &str, body: &str| {
+        let request = format!(
+            "{method} /v1/session HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             {headers}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (mut stream, mut answer) = (connected(relay.http(), &authority), String::new());
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let mut create = eventrelay(path);
+    create.args(["users", "create", "--email", "ann@example.com", "--role", "admin", "--ca-file", "ca.crt"]);
+    create.args(["--url", &relay.url()]).env("EVENTRELAY_API_KEY", &key).stdin(Stdio::piped());
+    let mut create = create.stdout(Stdio::null()).spawn().unwrap();
+    create.stdin.take().unwrap().write_all(b"canary correct horse\n").unwrap();
+    assert!(create.wait().unwrap().success());
+
+    let login = ask("POST", "", r#"{"email":"ann@example.com","password":"canary correct horse"}"#);
+    let cookie =
+        login.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap_or_else(|| panic!("{login}"));
+    assert!(cookie.contains("; Secure") && !cookie.contains("Domain"), "{cookie}");
+    let (name, token) = cookie.split(';').next().unwrap().split_once('=').unwrap();
+    assert_eq!(name, "__Host-eventrelay_session");
+    let shown = |name: &str| ask("GET", &format!("cookie: {name}={token}\r\n"), "");
+    assert!(shown(name).starts_with("HTTP/1.1 200"), "{}", shown(name));
+    let planted = shown("eventrelay_session");
+    assert!(planted.starts_with("HTTP/1.1 401"), "anybody on the way could have set it: {planted}");
 }
 
 #[test]
@@ -213,7 +259,7 @@ fn a_client_certificate_lets_the_commands_in() {
     let with = ask(&relay, path, "ca.crt", ["publish", EVENT].into_iter().chain(own));
     assert_eq!(with.status.code(), Some(0), "{with:?}");
     let mut from_environment = eventrelay(path);
-    from_environment.args(["publish", EVENT, "--url", &relay.url()]);
+    from_environment.args(["publish", EVENT]).env("EVENTRELAY_URL", relay.url());
     for (name, file) in
         [("CA_FILE", "ca.crt"), ("CLIENT_CERTIFICATE_FILE", "client.crt"), ("CLIENT_KEY_FILE", "client.key")]
     {

@@ -1,11 +1,24 @@
-//! One file per command.
+//! One file or folder per group of commands.
 
+pub(crate) mod apply;
+pub(crate) mod attempts;
+pub(crate) mod audit_log;
+pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod dead_letters;
+pub(crate) mod deliveries;
+pub(crate) mod events;
 pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod publish;
+pub(crate) mod replay;
+pub(crate) mod seek;
 pub(crate) mod serve;
+pub(crate) mod subscriptions;
+pub(crate) mod svix;
 pub(crate) mod tail;
+pub(crate) mod tenants;
+pub(crate) mod users;
 pub(crate) mod version;
 
 use std::future::Future;

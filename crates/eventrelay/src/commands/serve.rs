@@ -110,7 +110,7 @@ impl Greeting {
     fn new(config: &Config) -> Self {
         Self {
             data_directory: config.data_directory.display().to_string(),
-            subscriptions: config.subscriptions.len(),
+            subscriptions: config.declared_subscriptions().count(),
             sync: config.log.sync,
             schemes: [
                 if config.http.tls.is_enabled() { "https" } else { "http" },

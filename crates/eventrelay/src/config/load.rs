@@ -8,12 +8,13 @@ use figment::value::{Dict, Map};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::Serialize;
 
-use super::{Config, standard_environment, unknown, validate};
+use super::{Config, ingester_environment, standard_environment, unknown, validate};
 
 /// The prefix of the environment variables that are configuration.
 const ENVIRONMENT_PREFIX: &str = "EVENTRELAY_";
 /// What follows the prefix in the variables that are no configuration: what the commands show a server, and believe of it.
-const NAMES_OF_CLIENTS: [&str; 4] = ["api_key", "ca_file", "client_certificate_file", "client_key_file"];
+const NAMES_OF_CLIENTS: [&str; 5] =
+    ["url", "api_key", "ca_file", "client_certificate_file", "client_key_file"];
 /// The file that is read when none is named and it exists.
 const DEFAULT_FILE: &str = "eventrelay.toml";
 /// Tells values of the sources from the defaults.
@@ -114,15 +115,29 @@ fn lines(problems: &[Problem]) -> String {
 
 pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let layers = layers(sources).map_err(|problem| ConfigError(vec![problem]))?;
+    merged(layers, |name| std::env::var(name).ok())
+}
+
+pub(super) fn from_toml(text: &str) -> Result<Config, ConfigError> {
+    let layer = layer(Origin::Text, Toml::from_str::<Dict>(text));
+    merged(vec![layer.map_err(|problem| ConfigError(vec![problem]))?], |_| None)
+}
+
+fn merged(layers: Vec<Layer>, variable: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
     let unknown: Vec<Problem> = layers.iter().flat_map(unknown::keys).collect();
     if !unknown.is_empty() {
         return Err(ConfigError(unknown));
     }
     let defaults = Figment::from(Serialized::defaults(Config::default()));
     let merged = layers.into_iter().fold(defaults, Figment::merge);
-    let config: Config = merged
+    let mut config: Config = merged
         .extract()
         .map_err(|errors| ConfigError(errors.into_iter().map(|error| problem_of(&error)).collect()))?;
+    if config.compat.ingester && config.compat.ingester_presets {
+        let mut made = ingester_environment::subscriptions(variable).map_err(ConfigError)?;
+        made.retain(|made| config.subscriptions.iter().all(|declared| declared.name != made.name));
+        config.environment_subscriptions = made;
+    }
     let problems: Vec<Problem> = validate::problems(&config)
         .into_iter()
         .map(|(key, why)| Problem { source: source_of(&merged, &key), key, why })
@@ -140,6 +155,7 @@ pub(super) struct Layer {
 #[derive(Debug, Clone)]
 pub(super) enum Origin {
     File(PathBuf),
+    Text,
     Environment,
     StandardEnvironment,
     CommandLine,
@@ -150,6 +166,7 @@ impl Origin {
     pub(super) fn of(&self, key: &str) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
+            Self::Text => "the text".to_owned(),
             Self::Environment => {
                 format!("environment variable {ENVIRONMENT_PREFIX}{}", key.replace('.', "__").to_uppercase())
             }

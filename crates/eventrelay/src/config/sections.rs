@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use eventrelay_server::auth::{LoginOptions, OidcOptions};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +120,10 @@ pub struct Auth {
     pub required: bool,
     /// A file that holds an API key which may do everything, to make the others with. None: there is no such key.
     pub bootstrap_key_file: Option<PathBuf>,
+    /// How users log in, and how long that lasts.
+    pub login: LoginOptions,
+    /// The OpenID Connect provider that users log in with, beside passwords.
+    pub oidc: OidcOptions,
 }
 
 /// `[delivery]`: the dispatchers.
@@ -201,4 +206,20 @@ pub enum LogRotation {
     Daily,
     /// Never: one file that grows.
     Never,
+}
+
+/// `[operational_events]`: what the relay tells of itself, as events of the types `eventrelay.*`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OperationalEvents {
+    /// With less free bytes than this under the data directory, `eventrelay.disk.low` is told.
+    pub disk_low_bytes: u64,
+    /// How often disk and retention are looked at.
+    pub check_interval_ms: u64,
+}
+
+impl Default for OperationalEvents {
+    fn default() -> Self {
+        Self { disk_low_bytes: 1 << 30, check_interval_ms: 10_000 }
+    }
 }

@@ -11,7 +11,15 @@ pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
     log(config, &mut problems);
     publish(config, &mut problems);
     front_doors(config, &mut problems);
+    compat(config, &mut problems);
     telemetry(config, &mut problems);
+    within(
+        &mut problems,
+        "operational_events.check_interval_ms",
+        config.operational_events.check_interval_ms,
+        100,
+        HOUR_MS,
+    );
     logging(config, &mut problems);
     subscriptions(config, &mut problems);
     problems
@@ -125,7 +133,11 @@ fn front_doors(config: &Config, problems: &mut Problems) {
         config.grpc.validate().err(),
         config.tcp.validate().err(),
         config.quotas.validate().err(),
+        config.auth.login.validate().err(),
     ];
+    if let Err(error) = config.auth.oidc.validate() {
+        refuse(problems, &format!("auth.oidc.{}", error.name), error.why);
+    }
     for error in errors.into_iter().flatten() {
         let key = format!("{}.{}", error.section, error.name);
         refuse(problems, &key, format!("{} must be {}", error.value, error.expected));
@@ -146,9 +158,9 @@ fn tls_files(config: &Config, problems: &mut Problems) {
 
 /// Each by itself, its sink's settings included, and that no two have one name, for they would share a cursor.
 fn subscriptions(config: &Config, problems: &mut Problems) {
-    let environment = settings::sink_environment(config);
     let mut names = HashSet::new();
-    for subscription in &config.subscriptions {
+    for subscription in config.declared_subscriptions() {
+        let environment = settings::declared_environment(config, subscription);
         if let Err(error) = subscription.validate() {
             refuse(problems, "subscriptions", error.to_string());
         }
@@ -158,6 +170,12 @@ fn subscriptions(config: &Config, problems: &mut Problems) {
         if !names.insert((&subscription.tenant, &subscription.name)) {
             refuse(problems, "subscriptions", format!("`{}` is declared twice", subscription.name));
         }
+    }
+}
+
+fn compat(config: &Config, problems: &mut Problems) {
+    if let Err(error) = config.compat.validate() {
+        refuse(problems, &format!("compat.{}", error.name), error.why);
     }
 }
 

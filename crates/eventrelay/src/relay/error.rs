@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use eventrelay_delivery::EngineError;
 use eventrelay_server::BindError;
+use eventrelay_server::auth::OidcStartError;
 use eventrelay_sinks::SinkError;
 use eventrelay_state::{ReconcileError, StateError};
 use eventrelay_telemetry::OptionsError;
@@ -40,6 +41,12 @@ pub enum StartError {
     /// The API keys cannot be read.
     #[error("cannot read the API keys: {0}")]
     ApiKeys(#[from] StateError),
+    /// The users and their sessions cannot be read.
+    #[error("cannot read the users: {0}")]
+    Accounts(#[source] StateError),
+    /// Users cannot log in with the provider.
+    #[error(transparent)]
+    Oidc(#[from] OidcStartError),
     /// The file with the first API key cannot be used.
     #[error("auth.bootstrap_key_file: {}: {why}", path.display())]
     BootstrapKey {

@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use eventrelay_delivery::Engine;
 use eventrelay_delivery::pull::Consumers;
-use eventrelay_server::auth::ApiKeys;
+use eventrelay_server::auth::{Accounts, ApiKeys};
 use eventrelay_server::grpc::{GrpcMetrics, GrpcServer, GrpcServices};
 use eventrelay_server::http::{HttpMetrics, HttpServer, Services};
 use eventrelay_server::tcp::{TcpAddresses, TcpMetrics, TcpServer};
 use eventrelay_server::tls::Certificates;
-use eventrelay_server::{BindError, Drained, SubscriptionsHealth};
+use eventrelay_server::{BindError, Configuration, Drained, SubscriptionsHealth};
+use eventrelay_state::State;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -48,9 +50,13 @@ impl FrontDoorMetrics {
 pub(super) struct Parts {
     pub(super) publisher: Arc<Publisher>,
     pub(super) api_keys: Arc<ApiKeys>,
+    pub(super) accounts: Arc<Accounts>,
     pub(super) log: eventrelay_log::Log,
+    pub(super) state: State,
+    pub(super) configuration: Arc<dyn Configuration>,
     pub(super) subscriptions: Arc<dyn SubscriptionsHealth>,
     pub(super) consumers: Consumers,
+    pub(super) engine: Arc<Engine>,
     /// Complete: with the front doors' own metrics.
     pub(super) registry: Arc<Registry>,
 }
@@ -96,9 +102,14 @@ impl FrontDoors {
         let services = Services {
             publisher: parts.publisher,
             api_keys: parts.api_keys,
+            accounts: parts.accounts,
             log: parts.log,
+            state: parts.state,
+            configuration: parts.configuration,
             subscriptions: parts.subscriptions,
             consumers: parts.consumers,
+            engine: parts.engine,
+            compat: config.compat.clone(),
             registry: parts.registry,
             metrics: metrics.http,
         };

@@ -3,11 +3,8 @@
 use std::sync::Arc;
 
 use eventrelay_delivery::{BreakerState, Engine, EventDelivery, RunState, SubscriptionStatus};
-use eventrelay_event::{StoredEvent, Timestamp};
-use eventrelay_server::{
-    DeliveriesUnreadable, Delivery, DeliveryState, SubscriptionHealth, SubscriptionsHealth,
-};
-use eventrelay_state::DeliveryState as SavedState;
+use eventrelay_event::StoredEvent;
+use eventrelay_server::{DeliveriesUnreadable, Delivery, SubscriptionHealth, SubscriptionsHealth};
 
 /// Asks the engine.
 pub(super) struct EngineHealth(pub(super) Arc<Engine>);
@@ -25,17 +22,7 @@ impl SubscriptionsHealth for EngineHealth {
 }
 
 fn delivery(found: EventDelivery) -> Delivery {
-    let state = match found.state {
-        SavedState::Pending => DeliveryState::Pending,
-        SavedState::Settled => DeliveryState::Delivered,
-        SavedState::Retrying { attempts, due_at_micros, last_error } => {
-            DeliveryState::Retrying { attempts, next_attempt_at: Timestamp(due_at_micros), error: last_error }
-        }
-        SavedState::Dead { attempts, dead_at_micros, reason } => {
-            DeliveryState::Dead { attempts, dead_at: Timestamp(dead_at_micros), error: reason }
-        }
-    };
-    Delivery { subscription: found.subscription, state }
+    Delivery { subscription: found.subscription, state: found.state.into() }
 }
 
 fn health(status: SubscriptionStatus) -> SubscriptionHealth {

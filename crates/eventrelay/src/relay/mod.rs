@@ -9,29 +9,34 @@
 //! In this order nothing is acknowledged that is not delivered from, and nothing is delivered that is not remembered. Traces
 //! come last: a collector that hangs must hold up nothing that matters.
 
+mod configuration;
 mod error;
 mod front_doors;
 mod health;
+mod operational_events;
 pub(crate) mod settings;
 mod stores;
 mod target_checks;
+mod targets;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventrelay_delivery::{Engine, EngineOptions, Target, resolve_start};
+use eventrelay_delivery::{BuildTarget, Engine, EngineOptions, Notices, Target, resolve_start};
 use eventrelay_ingest::{Publisher, PublisherMetrics};
-use eventrelay_server::auth::{ApiKey, ApiKeys};
+use eventrelay_server::auth::{Accounts, ApiKey, ApiKeys};
 use eventrelay_server::quota::{QuotaMetrics, Quotas};
-use eventrelay_state::{Subscription, SubscriptionRecord};
+use eventrelay_state::{Origin, Subscription, SubscriptionRecord};
 use eventrelay_telemetry::{Exporter, TelemetryMetrics};
 use prometheus_client::registry::Registry;
 use zeroize::Zeroizing;
 
 use crate::Config;
+use configuration::StartedWith;
 use front_doors::{FrontDoorMetrics, FrontDoors, Parts};
 use health::EngineHealth;
+use operational_events::OperationalEventsTask;
 use stores::Stores;
 use target_checks::StartChecks;
 
@@ -53,13 +58,7 @@ pub struct StartOptions {
 #[derive(Debug)]
 pub struct Relay {
     stores: Stores,
-    engine: Arc<Engine>,
-    publisher: Arc<Publisher>,
-    api_keys: Arc<ApiKeys>,
-    front_doors: FrontDoors,
-    target_checks: StartChecks,
-    /// None where no traces are exported.
-    exporter: Option<Exporter>,
+    parts: Started,
     shutdown_timeout: Duration,
 }
 
@@ -93,18 +92,9 @@ impl Relay {
         let stores = Stores::open(&config, options.create_missing_state).await?;
         let started = start_on(&stores, &config, options.registry).await;
         match started {
-            Ok(Started { engine, publisher, api_keys, front_doors, target_checks, exporter }) => {
+            Ok(parts) => {
                 let shutdown_timeout = Duration::from_millis(config.delivery.shutdown_timeout_ms);
-                Ok(Self {
-                    stores,
-                    engine,
-                    publisher,
-                    api_keys,
-                    front_doors,
-                    target_checks,
-                    exporter,
-                    shutdown_timeout,
-                })
+                Ok(Self { stores, parts, shutdown_timeout })
             }
             Err(error) => {
                 stores.close().await;
@@ -116,33 +106,43 @@ impl Relay {
     /// Where the front doors listen.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
-        self.front_doors.addresses()
+        self.parts.front_doors.addresses()
     }
 
     /// Takes events in process, as the front doors do.
     #[must_use]
     pub fn publisher(&self) -> &Arc<Publisher> {
-        &self.publisher
+        &self.parts.publisher
     }
 
     /// Has the files of TLS read again, soon, whether or not they have changed. What cannot be used changes nothing.
     pub fn request_certificate_reload(&self) {
-        if !self.front_doors.request_certificate_reload() {
+        if !self.parts.front_doors.request_certificate_reload() {
             tracing::info!("no front door speaks TLS: there is nothing to read again");
         }
     }
 
     /// Resolves when a front door has ended without being asked to, which only a fault in the program brings about.
     pub async fn front_door_ended(&mut self) {
-        self.front_doors.one_ended().await;
+        self.parts.front_doors.one_ended().await;
     }
 
     /// Takes no more connections, finishes the requests and then the deliveries that are in flight, each within its
     /// timeout, closes the state and the log, and sends the traces that wait.
     pub async fn shutdown(self) -> Drained {
-        let Self { stores, engine, api_keys, front_doors, target_checks, exporter, shutdown_timeout, .. } =
-            self;
+        let Self { stores, parts, shutdown_timeout } = self;
+        let Started {
+            engine,
+            api_keys,
+            accounts,
+            front_doors,
+            target_checks,
+            operational_events,
+            exporter,
+            ..
+        } = parts;
         target_checks.shutdown().await;
+        operational_events.shutdown().await;
         let shut = front_doors.shut().await;
         let mut drained = Drained {
             cut_off_connections: shut.cut_off_connections,
@@ -155,6 +155,9 @@ impl Relay {
         if let Err(error) = api_keys.save_usage().await {
             tracing::warn!(%error, "when API keys were last used could not be saved");
         }
+        if let Err(error) = accounts.close().await {
+            tracing::warn!(%error, "when sessions were last used could not be saved");
+        }
         drained.failed |= !stores.close().await;
         if let Some(exporter) = exporter {
             exporter.shutdown().await;
@@ -164,12 +167,16 @@ impl Relay {
 }
 
 /// The parts that stand on the stores.
+#[derive(Debug)]
 struct Started {
     engine: Arc<Engine>,
     publisher: Arc<Publisher>,
     api_keys: Arc<ApiKeys>,
+    accounts: Arc<Accounts>,
     front_doors: FrontDoors,
     target_checks: StartChecks,
+    operational_events: OperationalEventsTask,
+    /// None where no traces are exported.
     exporter: Option<Exporter>,
 }
 
@@ -177,21 +184,26 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
     let log = stores.log.clone();
     let quota_metrics = QuotaMetrics::default();
     let quotas = Quotas::new(config.quotas.clone(), quota_metrics.clone());
-    let api_keys = open_api_keys(stores, config, quotas).await?;
+    let api_keys = open_api_keys(stores, config, quotas.clone()).await?;
+    let accounts = open_accounts(stores, config, quotas).await?;
     let subscriptions = reconcile(stores, config).await?;
-    let with_targets = build_targets(subscriptions, stores.log.id().0, config).await?;
+    let targets: Arc<dyn BuildTarget> = Arc::new(targets::Targets::new(config, stores.log.id().0));
+    let with_targets = build_targets(subscriptions, &targets).await?;
     let telemetry_metrics = TelemetryMetrics::default();
     let (spans, exporter) = eventrelay_telemetry::start(&config.telemetry, telemetry_metrics.clone())?;
+    let (notices, received) = Notices::channel();
     let checkpoint_interval = Duration::from_millis(config.delivery.checkpoint_interval_ms);
     let engine_options = EngineOptions {
         checkpoint_interval,
         spans: spans.clone(),
         document_cache_bytes: config.delivery.expression_cache_bytes,
         event_limits: settings::publish_limits(config).events,
+        notices: notices.clone(),
         ..EngineOptions::default()
     };
     let target_checks = target_checks::of(&with_targets);
-    let engine = Engine::start(log.clone(), stores.state.clone(), with_targets, engine_options).await?;
+    let engine =
+        Engine::start(log.clone(), stores.state.clone(), with_targets, targets, engine_options).await?;
     let engine = Arc::new(engine);
 
     let publisher_metrics = PublisherMetrics::default();
@@ -207,16 +219,39 @@ async fn start_on(stores: &Stores, config: &Config, mut registry: Registry) -> R
     let publisher = Arc::new(publisher.with_spans(spans));
     let parts = Parts {
         api_keys: Arc::clone(&api_keys),
+        accounts: Arc::clone(&accounts),
         publisher: Arc::clone(&publisher),
         log,
+        state: stores.state.clone(),
+        configuration: Arc::new(StartedWith::new(config)),
         subscriptions: Arc::new(EngineHealth(Arc::clone(&engine))),
         consumers: engine.consumers(),
+        engine: Arc::clone(&engine),
         registry: Arc::new(registry),
     };
     match open_front_doors(config, parts, front_door_metrics).await {
         Ok(front_doors) => {
             let target_checks = StartChecks::begin(target_checks);
-            Ok(Started { engine, publisher, api_keys, front_doors, target_checks, exporter })
+            let operational_events = OperationalEventsTask::begin(operational_events::Parts {
+                engine: Arc::clone(&engine),
+                publisher: Arc::clone(&publisher),
+                log: stores.log.clone(),
+                notices,
+                received,
+                data_directory: config.data_directory.clone(),
+                hard_limit_bytes: config.log.retention_hard_limit_bytes,
+                options: config.operational_events.clone(),
+            });
+            Ok(Started {
+                engine,
+                publisher,
+                api_keys,
+                accounts,
+                front_doors,
+                target_checks,
+                operational_events,
+                exporter,
+            })
         }
         Err(error) => {
             engine.shutdown(Duration::from_millis(config.delivery.shutdown_timeout_ms)).await;
@@ -246,6 +281,20 @@ async fn open_api_keys(stores: &Stores, config: &Config, quotas: Quotas) -> Resu
     tokio::task::spawn_blocking(open).await.map_err(|_| StartError::CutShort)?
 }
 
+/// The users who may log in, and those who have.
+async fn open_accounts(
+    stores: &Stores,
+    config: &Config,
+    quotas: Quotas,
+) -> Result<Arc<Accounts>, StartError> {
+    let (state, auth) = (stores.state.clone(), config.auth.clone());
+    let open = move || {
+        let accounts = Accounts::open(state, auth.login, quotas).map_err(StartError::Accounts)?;
+        Ok::<_, StartError>(accounts.with_oidc(&auth.oidc)?)
+    };
+    Ok(Arc::new(tokio::task::spawn_blocking(open).await.map_err(|_| StartError::CutShort)??))
+}
+
 fn read_key(path: &Path) -> Result<ApiKey, StartError> {
     let failed = |why: String| StartError::BootstrapKey { path: path.to_owned(), why };
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?);
@@ -255,7 +304,10 @@ fn read_key(path: &Path) -> Result<ApiKey, StartError> {
 /// Brings the stored subscriptions in line with the declared ones.
 async fn reconcile(stores: &Stores, config: &Config) -> Result<Vec<SubscriptionRecord>, StartError> {
     let log = &stores.log;
-    let declared: Vec<Subscription> = config.subscriptions.clone();
+    for made in &config.environment_subscriptions {
+        tracing::info!(subscription = made.name, "the environment of an ingester asks for this subscription");
+    }
+    let declared: Vec<Subscription> = config.declared_subscriptions().cloned().collect();
     let reconciled = stores.state.reconcile(declared, async |start| resolve_start(log, start).await).await?;
     for record in &reconciled.orphaned {
         tracing::warn!(
@@ -263,23 +315,38 @@ async fn reconcile(stores: &Stores, config: &Config) -> Result<Vec<SubscriptionR
             "this subscription is no longer declared: it keeps its cursor, but delivers nothing"
         );
     }
-    Ok(reconciled.declared)
+    if let Err(error) = stores.state.forget_unmade_svix_endpoints().await {
+        tracing::warn!(%error, "endpoints that a crash has left half made keep their names");
+    }
+    let mut all = reconciled.declared;
+    all.extend(reconciled.made_by_api);
+    Ok(all)
 }
 
 /// Makes a sink for each subscription that has one. Sinks read certificates and secrets from files, so not on the runtime.
+///
+/// One of the configuration that cannot be made stops the start; for one that was made through the API nobody is there to mend
+/// it, so it is left out, loudly.
 async fn build_targets(
     subscriptions: Vec<SubscriptionRecord>,
-    log_id: [u8; 16],
-    config: &Config,
+    targets: &Arc<dyn BuildTarget>,
 ) -> Result<Vec<(SubscriptionRecord, Target)>, StartError> {
-    let environment = settings::sink_environment(config);
+    let targets = Arc::clone(targets);
     let build_all = move || {
-        let built = subscriptions.into_iter().map(|record| {
-            let target = settings::build_target(&record.spec, log_id, &environment)
-                .map_err(|error| StartError::Sink { subscription: record.spec.name.clone(), error })?;
-            Ok((record, target))
-        });
-        built.collect()
+        let mut built = Vec::with_capacity(subscriptions.len());
+        for record in subscriptions {
+            match targets.build(&record.spec, record.origin) {
+                Ok(target) => built.push((record, target)),
+                Err(error) if record.origin == Origin::Api => {
+                    let (subscription, tenant) = (&record.spec.name, &record.spec.tenant);
+                    tracing::error!(subscription, %tenant, %error, "this subscription cannot be started: change or delete it");
+                }
+                Err(error) => {
+                    return Err(StartError::Sink { subscription: record.spec.name.clone(), error });
+                }
+            }
+        }
+        Ok(built)
     };
     tokio::task::spawn_blocking(build_all).await.map_err(|_| StartError::CutShort)?
 }

@@ -8,7 +8,7 @@ use eventrelay_ingest::PublishLimits;
 use eventrelay_log::{Options, Retention, SyncMode};
 use eventrelay_sinks::egress::AddressPolicy;
 use eventrelay_sinks::{Environment, Owner, SinkError};
-use eventrelay_state::{Order, Subscription};
+use eventrelay_state::{Order, Origin, Subscription};
 use serde_json::Value;
 
 use crate::{Config, LogSync};
@@ -51,8 +51,9 @@ pub(crate) fn publish_limits(config: &Config) -> PublishLimits {
     }
 }
 
-/// What the operator lets sinks do. Subscriptions come from the configuration, so their settings are the operator's own.
-pub(crate) fn sink_environment(config: &Config) -> Environment {
+/// What the operator lets sinks do. Settings from the configuration are the operator's own; those that came through the API may
+/// be anybody's, so they reach into nothing of this machine.
+pub(crate) fn sink_environment(config: &Config, origin: Origin) -> Environment {
     let egress = &config.egress;
     Environment {
         addresses: AddressPolicy {
@@ -60,10 +61,24 @@ pub(crate) fn sink_environment(config: &Config) -> Environment {
             allow_networks: egress.allowed_networks.clone(),
         },
         allowed_ports: egress.allowed_ports.clone(),
-        trusted_settings: true,
+        trusted_settings: origin == Origin::Configuration,
         files_directory: config.data_directory.clone(),
         ..Environment::default()
     }
+}
+
+/// The same for a subscription that stands outside of the API.
+pub(crate) fn declared_environment(config: &Config, subscription: &Subscription) -> Environment {
+    let mut environment = sink_environment(config, Origin::Configuration);
+    environment.addresses.allow_private |= is_of_environment(config, subscription);
+    environment
+}
+
+/// Whether the process's own environment asks for the subscription.
+pub(crate) fn is_of_environment(config: &Config, subscription: &Subscription) -> bool {
+    let is_same =
+        |made: &Subscription| (&made.tenant, &made.name) == (&subscription.tenant, &subscription.name);
+    config.environment_subscriptions.iter().any(is_same)
 }
 
 /// Makes the sink that a subscription names, if it does. Blocking: it reads the files that its settings name.

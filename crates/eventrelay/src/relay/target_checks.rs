@@ -44,9 +44,9 @@ pub struct TargetCheck {
 /// When a sink cannot be made from its settings.
 pub async fn check_targets(config: Config) -> Result<Vec<TargetCheck>, StartError> {
     let build = move || {
-        let environment = settings::sink_environment(&config);
         let mut targets = Vec::new();
-        for spec in &config.subscriptions {
+        for spec in config.declared_subscriptions() {
+            let environment = settings::declared_environment(&config, spec);
             let failed = |error| StartError::Sink { subscription: spec.name.clone(), error };
             if let Target::Push(sink) = settings::build_target(spec, [0; 16], &environment).map_err(failed)? {
                 targets.push(Checked::new(spec, sink));

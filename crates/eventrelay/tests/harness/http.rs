@@ -14,6 +14,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
     /// The body as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
@@ -35,6 +43,21 @@ pub(crate) fn post(server: SocketAddr, path: &str, content_type: &str, body: &st
 /// `GET`s a page.
 pub(crate) fn get(server: SocketAddr, path: &str) -> Answer {
     exchange(server, &format!("GET {path} HTTP/1.1\r\n"), "")
+}
+
+/// Sends anything, with headers such as `("origin", "http://example.com")`.
+pub(crate) fn send(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nContent-Length: {}\r\n", body.len());
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    exchange(server, &head, body)
 }
 
 fn exchange(server: SocketAddr, head: &str, body: &str) -> Answer {

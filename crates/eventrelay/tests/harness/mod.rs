@@ -52,6 +52,9 @@ pub(crate) fn eventrelay(directory: &Path) -> Command {
 /// Keeps the developer's own configuration out of the environment, and the servers off the ports that are the default,
 /// since many run at once. A test that wants TCP asks for a free port on the command line.
 pub(crate) fn forget_configuration(command: &mut Command) {
+    for name in ["REDIS_ADDR", "POSTGRES_DSN"] {
+        command.env_remove(name);
+    }
     for (name, _) in std::env::vars_os() {
         if ["EVENTRELAY_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);

@@ -11,7 +11,7 @@ use crate::exit::Failure;
 use crate::stdout;
 
 /// Removes quarantined segments, half-made files and damaged indexes, for good.
-pub(crate) fn clean(arguments: &LogArguments) -> Result<(), Failure> {
+pub(super) fn clean(arguments: &LogArguments) -> Result<(), Failure> {
     let target = Target::of(arguments)?;
     let cleaned = offline::clean(&target.disk, &target.directory)?;
     let removed: Vec<String> = cleaned.removed.iter().map(|path| path.display().to_string()).collect();

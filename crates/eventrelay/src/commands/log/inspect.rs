@@ -12,7 +12,7 @@ use crate::exit::Failure;
 use crate::stdout;
 
 /// Lists the segments, or the frames of one.
-pub(crate) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
+pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     let target = Target::of(&arguments.log)?;
     if let Some(base_offset) = arguments.segment {
         let frames = offline::inspect_segment(&target.disk, &target.directory, base_offset)?;

@@ -16,14 +16,24 @@ use eventrelay_log::disk::RealDisk;
 use eventrelay_log::offline::Progress;
 use indicatif::ProgressBar;
 
-use crate::arguments::LogArguments;
+use crate::arguments::{LogArguments, LogCommand};
 use crate::exit::Failure;
 use crate::progress;
 
-pub(crate) use clean::clean;
-pub(crate) use inspect::inspect;
-pub(crate) use repair::repair;
-pub(crate) use verify::verify;
+use clean::clean;
+use inspect::inspect;
+use repair::repair;
+use verify::verify;
+
+/// Runs one of them.
+pub(crate) fn run(command: &LogCommand) -> Result<(), Failure> {
+    match command {
+        LogCommand::Verify(arguments) => verify(arguments),
+        LogCommand::Inspect(arguments) => inspect(arguments),
+        LogCommand::Repair(arguments) => repair(arguments),
+        LogCommand::Clean(arguments) => clean(arguments),
+    }
+}
 
 /// The log that a command works on.
 struct Target {

@@ -11,7 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::stdout;
 
 /// Repairs with `--yes`; without, says what is damaged, and what to do.
-pub(crate) fn repair(arguments: &RepairArguments) -> Result<(), Failure> {
+pub(super) fn repair(arguments: &RepairArguments) -> Result<(), Failure> {
     if !arguments.yes {
         verify(&arguments.log)
             .map_err(|failure| match failure.exit {

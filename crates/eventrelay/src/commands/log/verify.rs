@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::stdout;
 
 /// Says what is wrong, or that nothing is. Changes nothing.
-pub(crate) fn verify(arguments: &LogArguments) -> Result<(), Failure> {
+pub(super) fn verify(arguments: &LogArguments) -> Result<(), Failure> {
     let target = Target::of(arguments)?;
     let report = target
         .with_progress("verifying", |progress| offline::verify(&target.disk, &target.directory, progress))?;

@@ -1,17 +1,29 @@
-//! `eventrelay config check` and `eventrelay config default`.
+//! `eventrelay config`: checks a configuration here, prints one to start from, and asks a server for its own.
+
+mod server;
 
 use eventrelay::{Config, Sources, TargetCheck};
 
 use super::block_on;
-use crate::arguments::CheckArguments;
+use crate::arguments::{CheckArguments, ConfigCommand};
 use crate::exit::{Exit, Failure};
 use crate::stdout;
 
+/// Runs one of them.
+pub(crate) fn run(command: ConfigCommand) -> Result<(), Failure> {
+    match command {
+        ConfigCommand::Check(arguments) => check(arguments),
+        ConfigCommand::Default => default(),
+        ConfigCommand::Show(arguments) => block_on(server::show(&arguments)),
+        ConfigCommand::Validate(arguments) => block_on(server::validate(&arguments)),
+    }
+}
+
 /// Reads what `serve` would read, and says what is wrong with it, or that nothing is.
-pub(crate) fn check(arguments: CheckArguments) -> Result<(), Failure> {
+fn check(arguments: CheckArguments) -> Result<(), Failure> {
     let sources = Sources { file: arguments.file, ..Sources::default() };
     let config = Config::load(&sources)?;
-    let subscriptions = match config.subscriptions.len() {
+    let subscriptions = match config.declared_subscriptions().count() {
         1 => "1 subscription".to_owned(),
         count => format!("{count} subscriptions"),
     };
@@ -46,6 +58,6 @@ fn check_targets(config: Config) -> Result<(), Failure> {
 }
 
 /// Prints the file to start from.
-pub(crate) fn default() -> Result<(), Failure> {
+fn default() -> Result<(), Failure> {
     stdout::answer(eventrelay::DEFAULT_TOML)
 }
