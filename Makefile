@@ -6,10 +6,8 @@ SHELL := bash
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
-# What the tests need. The broker `kafka` is compiled, once, which takes about ten minutes.
-SERVICES := azure duckdb kafka kafka-tls nats postgres rabbitmq redis redis-cluster redis-sentinel s3 s3-moto
 
-.PHONY: help run build services test test-rust test-long fuzz test-doc test-reference bench bench-parts lint fmt
+.PHONY: help run build services test test-rust test-long fuzz test-doc test-reference test-svix test-openapi bench bench-parts lint fmt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,25 +18,25 @@ run: ## Build and start the server with no configuration (data in ./data, HTTP o
 build: ## Build the release binary: target/release/eventrelay
 	$(CARGO) build --locked --release --bin eventrelay
 
-test: test-rust test-doc test-reference ## All tests
+test: test-rust test-doc test-reference test-svix test-openapi ## All tests
 
 services: ## Install the real components that sinks are tested against (Debian, PyPI, crates.io); what is there already is kept
-	scripts/services install $(SERVICES)
+	scripts/services install
 
-test-rust: ## Unit, property and end-to-end tests, with all features. The kill -9 loops run longer with EVENTRELAY_CRASH_ROUNDS=1000
+test-rust: ## Unit, property and end-to-end tests, with all features. The kill -9 loops run longer with TEST_CRASH_ROUNDS=1000
 	@command -v cargo-nextest >/dev/null || $(CARGO) install cargo-nextest --locked
-	@scripts/services install $(SERVICES) || [ "$${EVENTRELAY_SERVICES_REQUIRED:-}" != 1 ]
+	@scripts/services install || [ "$${TEST_SERVICES_REQUIRED:-}" != 1 ]
 	@mkdir -p target && rm -f target/skipped-tests
-	EVENTRELAY_SKIPPED_TESTS="$(CURDIR)/target/skipped-tests" $(CARGO) nextest run --locked --workspace --all-features
+	TEST_SKIPPED_LIST="$(CURDIR)/target/skipped-tests" $(CARGO) nextest run --locked --workspace --all-features
 	@if [ -s target/skipped-tests ]; then echo "$$(wc -l <target/skipped-tests) tests skipped:"; sort target/skipped-tests; \
 		else echo 'no tests skipped'; fi
 
 test-long: ## Every bit and every crash that the short tests sample, and 1,000 rounds of each kill -9 loop (an hour or so)
-	EVENTRELAY_LONG_TESTS=1 EVENTRELAY_CRASH_ROUNDS=1000 $(CARGO) nextest run --locked --workspace --profile long \
+	TEST_LONG=1 TEST_CRASH_ROUNDS=1000 $(CARGO) nextest run --locked --workspace --profile long \
 		-E 'test(simulation) or binary(crash_loop) or binary(one_key)'
 
 fuzz: ## Every decoder with mutated inputs, FUZZ_SECONDS=60 for each target, two at a time; failing inputs go to target/fuzz
-	EVENTRELAY_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) nextest run --locked --workspace --profile long \
+	TEST_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) nextest run --locked --workspace --profile long \
 		-E 'test(fuzz_)' --success-output final
 
 test-doc: ## Examples in the documentation
@@ -46,6 +44,12 @@ test-doc: ## Examples in the documentation
 
 test-reference: ## Webhooks, CloudEvents and gRPC against the reference libraries from PyPI
 	scripts/test-reference.sh
+
+test-openapi: ## The built binary against its own OpenAPI document, by schemathesis from PyPI
+	scripts/test-openapi.sh
+
+test-svix: ## The API under /api/v1 against the SDKs of Svix from PyPI and npm
+	scripts/test-svix.sh
 
 bench: ## The figures of the README, as ratios measured in one run (several minutes; leave the machine alone)
 	$(CARGO) bench --locked -p eventrelay --bench promises

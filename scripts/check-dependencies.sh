@@ -14,7 +14,7 @@ declare -A allowed=(
     [fuzz]=""
     [ingest]="event log telemetry"
     [delivery]="event expression log state sinks telemetry"
-    [server]="event expression log state telemetry ingest delivery"
+    [server]="event expression log state sinks telemetry ingest delivery"
     [eventrelay]="event expression log state sinks telemetry ingest delivery server"
 )
 for manifest in crates/*/Cargo.toml; do

@@ -7,9 +7,9 @@ target=${CARGO_TARGET_DIR:-target}
 environment=$target/reference-venv
 requirements=tests/reference/requirements.txt
 
-# Built by the tests before this, so usually there is nothing to do.
-# With all features, as the other tests have built it already.
-cargo build --locked --quiet --all-features --bin eventrelay
+# By the way of a test of it, for that is how the tests before this have built it: alone, it would be built with other features of
+# its dependencies, and so once more.
+cargo test --locked --quiet --workspace --all-features --no-run --test serve
 binary=$(realpath "$target/debug/eventrelay")
 
 if ! cmp --silent "$requirements" "$environment/installed"; then
@@ -20,5 +20,5 @@ if ! cmp --silent "$requirements" "$environment/installed"; then
 fi
 
 for test in webhook_signatures cloudevents_sdk grpc_clients otlp_export; do
-    EVENTRELAY_BINARY=$binary "$environment/bin/python" "tests/reference/$test.py"
+    TEST_BINARY=$binary "$environment/bin/python" "tests/reference/$test.py"
 done
