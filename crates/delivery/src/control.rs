@@ -139,15 +139,25 @@ impl Engine {
         self.change(async move { core.delete(&tenant, &name, expected_revision, audit).await }).await
     }
 
-    /// Runs a change to its end, also when nobody waits for it any more.
     async fn change<T: Send + 'static>(
         &self,
         change: impl Future<Output = Result<T, ChangeError>> + Send + 'static,
     ) -> Result<T, ChangeError> {
+        self.finish(change).await?
+    }
+
+    /// Runs a change to its end, also when nobody waits for it any more. The engine does not end before it.
+    ///
+    /// # Errors
+    /// When the engine is ending already.
+    pub async fn finish<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, ChangeError> {
         if self.core().changes.is_closed() {
             return Err(ChangeError::Ending);
         }
-        self.core().changes.spawn(change).await.map_err(|_| ChangeError::Ending)?
+        self.core().changes.spawn(change).await.map_err(|_| ChangeError::Ending)
     }
 }
 

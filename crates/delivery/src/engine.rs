@@ -216,10 +216,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Limits how many events a second all push subscriptions of a tenant deliver together; none: no longer. It holds until the
-    /// engine ends: the next one starts with what the state says.
-    pub fn limit_tenant(&self, tenant: &str, events_per_second: Option<NonZeroU32>) {
-        self.core.roster.rates.set(tenant, events_per_second);
+    /// Has all push subscriptions of a tenant together keep to the rate that the state store has for it by now; where it has none,
+    /// to none.
+    ///
+    /// # Errors
+    /// When the state store cannot be read; the rate stays as it was.
+    pub async fn keep_stored_rate(&self, tenant: String) -> Result<(), ControlError> {
+        let (roster, state) = (Arc::clone(&self.core.roster), self.state().clone());
+        let keep = move || roster.rates.set_stored(&tenant, || state.tenant_delivery_rate(&tenant));
+        Ok(tokio::task::spawn_blocking(keep).await.map_err(|_| ControlError::Ending)??)
     }
 
     /// Reads no more, finishes what is in flight until `deadline` from now, saves every cursor and closes the sinks.

@@ -18,6 +18,8 @@ use crate::rate_limit::RateLimit;
 #[derive(Debug, Default)]
 pub(crate) struct TenantRates {
     tenants: Mutex<HashMap<String, Kept>>,
+    /// Held while a rate is read where it is stored, and set: whoever comes last has read what was stored last.
+    changes: Mutex<()>,
 }
 
 /// A tenant that has a rate, or subscriptions.
@@ -44,6 +46,20 @@ impl TenantRates {
         let rate = Arc::new(TenantRate::default());
         tenants.insert(tenant.to_owned(), Kept { rate: Arc::downgrade(&rate), limiting: None });
         rate
+    }
+
+    /// Limits a tenant as is stored. Blocks as long as `stored` reads.
+    ///
+    /// # Errors
+    /// When it cannot be read; nothing changes.
+    pub(crate) fn set_stored<E>(
+        &self,
+        tenant: &str,
+        stored: impl FnOnce() -> Result<Option<NonZeroU32>, E>,
+    ) -> Result<(), E> {
+        let _change = self.changes.lock();
+        self.set(tenant, stored()?);
+        Ok(())
     }
 
     /// Limits a tenant from now on; none: no longer.

@@ -271,6 +271,18 @@ fn all_endpoints_of_an_application_keep_to_its_rate_together() {
     }
     all(60);
     assert!(started.elapsed() < Duration::from_millis(2_500), "{:?}", started.elapsed());
+
+    // A rate ends with the tenant.
+    rate(json!(1));
+    assert_eq!(call(relay.http(), "DELETE", "/v1/tenants/acme?cascade=true", &[], "").0, 204);
+    with_application(&relay);
+    assert_eq!(post(&relay, "/api/v1/app/acme/endpoint", &json!({"url": receiver.url("/one")})).0, 201);
+    let started = Instant::now();
+    for number in 0..5 {
+        assert_eq!(message(&relay, "a", &json!({"n": number})).0, 202);
+    }
+    all(65);
+    assert!(started.elapsed() < Duration::from_millis(2_500), "{:?}", started.elapsed());
 }
 
 #[test]

@@ -102,6 +102,19 @@ impl State {
         Ok(rates)
     }
 
+    /// How many events a second all of a tenant's subscriptions may deliver together; none: as many as they like. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn tenant_delivery_rate(&self, tenant: &str) -> Result<Option<NonZeroU32>, StateError> {
+        let rate: Option<Option<u32>> = self
+            .reader()
+            .prepare_cached("SELECT throttle_rate FROM svix_applications WHERE tenant = ?1")?
+            .query_row([tenant], |row| row.get(0))
+            .optional()?;
+        Ok(rate.flatten().and_then(NonZeroU32::new))
+    }
+
     /// Makes an application; durable once this returns Ok.
     ///
     /// # Errors

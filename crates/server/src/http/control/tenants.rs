@@ -21,7 +21,7 @@ use super::page::{Listed, Page};
 use super::path::Path;
 use super::query::Query;
 use super::reading;
-use super::refusals::of_state;
+use super::refusals::{of_change, of_control, of_state};
 use super::resources::Resources;
 use super::revision::{IfMatch, etag};
 use super::tenant_contents;
@@ -245,8 +245,15 @@ async fn delete_tenant(
         tenant_contents::delete_all(&resources, &access, &author, &tenant.name).await?;
     }
     let audit = entry(&author, "tenant.delete", Some(&tenant), None, &tenant.name);
-    let removal = resources.accounts.state.delete_tenant(tenant.name, tenant.revision, audit).await;
-    match removal.map_err(|error| of_state(&error))? {
+    let (by, name) = (resources.clone(), tenant.name.clone());
+    let remove = async move {
+        let removal = by.accounts.state.delete_tenant(name.clone(), tenant.revision, audit).await;
+        let removal = removal.map_err(|error| of_state(&error))?;
+        // An application that went with it may have had a rate.
+        by.engine.keep_stored_rate(name.to_string()).await.map_err(|error| of_control(&error))?;
+        Ok::<_, Problem>(removal)
+    };
+    match resources.engine.finish(remove).await.map_err(|error| of_change(&error))?? {
         TenantRemoval::Removed => Ok(StatusCode::NO_CONTENT),
         TenantRemoval::Stale => Err(stale()),
         TenantRemoval::NotEmpty { subscriptions, api_keys, users } => {

@@ -2,12 +2,11 @@
 //! application is that tenant, else one of its own.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use eventrelay_event::{Tenant, Timestamp};
-use eventrelay_state::{NewSvixApplication, SvixApplication};
+use eventrelay_state::{NewSvixApplication, SvixApplication, SvixChangeError};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -140,8 +139,8 @@ pub(super) async fn make(
         metadata,
         start_offset: resources.log.durable_offset(),
     };
-    let made = resources.state().create_svix_application(new).await?;
-    throttle(resources, &made);
+    let state = resources.state().clone();
+    let made = throttled(resources, async move { state.create_svix_application(new).await }).await?;
     resources.note(author, "application.create", &made.tenant, &made.id, Some(noted(&made))).await?;
     tracing::info!(application = made.id, tenant = %made.tenant, "an application was made");
     Ok(made)
@@ -228,16 +227,25 @@ pub(super) async fn update(
     author: &Author,
     application: SvixApplication,
 ) -> Result<SvixApplication, Refusal> {
-    let changed = resources.state().update_svix_application(application).await?;
-    throttle(resources, &changed);
+    let state = resources.state().clone();
+    let changed =
+        throttled(resources, async move { state.update_svix_application(application).await }).await?;
     resources.note(author, "application.update", &changed.tenant, &changed.id, Some(noted(&changed))).await?;
     Ok(changed)
 }
 
-/// Has the endpoints keep to the application's rate.
-fn throttle(resources: &Resources, application: &SvixApplication) {
-    let rate = application.throttle_rate.and_then(NonZeroU32::new);
-    resources.engine.limit_tenant(application.tenant.as_str(), rate);
+/// Changes an application, and has its endpoints keep to the rate that is stored from then on.
+async fn throttled(
+    resources: &Resources,
+    change: impl Future<Output = Result<SvixApplication, SvixChangeError>> + Send + 'static,
+) -> Result<SvixApplication, Refusal> {
+    let by = resources.clone();
+    let done = async move {
+        let changed = change.await?;
+        by.engine.keep_stored_rate(changed.tenant.to_string()).await?;
+        Ok(changed)
+    };
+    resources.engine.finish(done).await?
 }
 
 /// What the audit log says of an application.
@@ -280,8 +288,13 @@ async fn delete(
             super::endpoint_routes::remove(&resources, &author, endpoint).await?;
         }
     }
-    resources.state().delete_svix_application(application.id.clone()).await?;
-    resources.engine.limit_tenant(application.tenant.as_str(), None);
+    let (by, gone) = (resources.clone(), application.clone());
+    let done = async move {
+        by.state().delete_svix_application(gone.id).await?;
+        by.engine.keep_stored_rate(gone.tenant.to_string()).await?;
+        Ok::<_, Refusal>(())
+    };
+    resources.engine.finish(done).await??;
     resources.note(&author, "application.delete", &application.tenant, &application.id, None).await?;
     tracing::info!(application = application.id, tenant = %application.tenant, "an application was deleted");
     Ok(StatusCode::NO_CONTENT)
