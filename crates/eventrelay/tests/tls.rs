@@ -12,41 +12,13 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
+use harness::authority::Authority;
 use harness::{DEADLINE, RelayProcess, SMALL_LOG, eventrelay, run, stderr, stdout};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::Signal;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 const EVENT: &str = r#"{"type":"t","source":"/s"}"#;
-
-/// A certificate authority.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Writes its own certificate.
-    fn write(&self, file: &Path) {
-        fs::write(file, self.0.pem()).unwrap();
-    }
-
-    /// Writes a certificate for this machine, and its key.
-    fn write_pair(&self, directory: &Path, name: &str, change: impl FnOnce(&mut CertificateParams)) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        change(&mut params);
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        fs::write(directory.join(format!("{name}.crt")), certificate.pem()).unwrap();
-        let key_file = directory.join(format!("{name}.key"));
-        fs::write(&key_file, key.serialize_pem()).unwrap();
-        fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
-    }
-}
 
 /// `name.crt` and `name.key` on all doors; read again at a SIGHUP only.
 fn on_all_doors(name: &str, more: &str) -> String {
@@ -136,7 +108,7 @@ fn every_door_speaks_tls_and_a_signal_has_a_new_certificate_shown() {
 /// Connects over TLS, believing the authority.
 fn connected(server: SocketAddr, authority: &Authority) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
-    roots.add(authority.0.der().clone()).unwrap();
+    roots.add(authority.certificate()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

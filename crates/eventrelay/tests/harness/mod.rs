@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's way to fail")]
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
+pub(crate) mod authority;
 pub(crate) mod collector;
 pub(crate) mod connection;
 pub(crate) mod http;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::authority::Authority;
 use crate::harness::{poll, run, stderr};
 use crate::issuer::Issuer;
 use crate::world::{World, refusal, set_cookies, verified};
@@ -39,6 +40,26 @@ fn while_the_provider_is_down_logins_say_so_and_all_else_goes_on() {
     poll::until("the login succeeds", || {
         (world.log_in(verified("s-1", "ann@example.com")).status == 200).then_some(())
     });
+}
+
+#[test]
+fn over_tls_the_provider_is_believed_by_the_authorities_of_ca_file_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (own, other) = (Authority::new(), Authority::new());
+    let ca_file = |name: &str, authority: &Authority| {
+        let file = directory.path().join(name);
+        authority.write(&file);
+        format!("ca_file = \"{}\"", file.display())
+    };
+    let world = World::start_with(Issuer::start_with_tls(own.server()), &ca_file("own.pem", &own));
+    world.user("default", "ann@example.com", "viewer");
+    assert_eq!(world.logged_in(verified("s-1", "ann@example.com"))["user"]["email"], "ann@example.com");
+
+    for more in [ca_file("other.pem", &other), String::new()] {
+        let world = World::start_with(Issuer::start_with_tls(own.server()), &more);
+        let refused = world.get("/v1/oidc/login", &[("accept", "*/*")]);
+        assert_eq!(refusal(&refused), (DOWN.0, DOWN.1.to_owned()), "with {more:?}");
+    }
 }
 
 #[test]

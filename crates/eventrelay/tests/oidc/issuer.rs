@@ -4,7 +4,7 @@
 //! verifier of the login that it was given for.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::harness::connection::{content_length, header};
@@ -34,11 +35,12 @@ pub(crate) struct Issuer {
 struct Shared {
     stopped: AtomicBool,
     is_down: AtomicBool,
+    tls: Option<Arc<ServerConfig>>,
     state: Mutex<State>,
 }
 
 struct State {
-    address: SocketAddr,
+    url: String,
     key: EcdsaKeyPair,
     key_number: u32,
     keys_read: u32,
@@ -61,10 +63,19 @@ fn new_key() -> EcdsaKeyPair {
 
 impl Issuer {
     pub(crate) fn start() -> Self {
+        Self::start_with("http", None)
+    }
+
+    /// Speaks TLS.
+    pub(crate) fn start_with_tls(tls: Arc<ServerConfig>) -> Self {
+        Self::start_with("https", Some(tls))
+    }
+
+    fn start_with(scheme: &str, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = State {
-            address,
+            url: format!("{scheme}://{address}"),
             key: new_key(),
             key_number: 1,
             keys_read: 0,
@@ -75,6 +86,7 @@ impl Issuer {
         let shared = Arc::new(Shared {
             stopped: AtomicBool::new(false),
             is_down: AtomicBool::new(false),
+            tls,
             state: Mutex::new(state),
         });
         let of_acceptor = Arc::clone(&shared);
@@ -86,8 +98,13 @@ impl Issuer {
                 if let Ok(stream) = stream
                     && !of_acceptor.is_down.load(Ordering::SeqCst)
                 {
-                    // An error is the server's death, which is expected.
-                    let _ = serve(&stream, &of_acceptor.state);
+                    // An error is the server's death, or that it does not believe the certificate: both are expected.
+                    let _ = match &of_acceptor.tls {
+                        None => serve(stream, &of_acceptor.state),
+                        Some(tls) => ServerConnection::new(Arc::clone(tls))
+                            .map_err(std::io::Error::other)
+                            .and_then(|it| serve(StreamOwned::new(it, stream), &of_acceptor.state)),
+                    };
                 }
             }
         });
@@ -95,7 +112,7 @@ impl Issuer {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.shared.state.lock().unwrap().url.clone()
     }
 
     /// From now on every connection is closed at once, or none is any more.
@@ -135,6 +152,7 @@ impl Issuer {
         ] {
             assert_eq!(query[name], value, "{location}");
         }
+        let url = self.url();
         let mut state = self.shared.state.lock().unwrap();
         state.codes_given += 1;
         let code = format!("code-{}", state.codes_given);
@@ -146,7 +164,7 @@ impl Issuer {
         };
         state.codes.insert(code.clone(), grant);
         // Providers add what nobody asked for.
-        format!("code={code}&state={}&session_state=abc&iss={}", query["state"], self.url())
+        format!("code={code}&state={}&session_state=abc&iss={url}", query["state"])
     }
 }
 
@@ -165,7 +183,7 @@ fn pairs(form: &[u8]) -> HashMap<String, String> {
     form_urlencoded::parse(form).into_owned().collect()
 }
 
-fn serve(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+fn serve(stream: impl Read + Write, state: &Mutex<State>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -179,7 +197,9 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let answer = answer.to_string();
     let head =
         format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
-    (&mut &*stream).write_all(format!("{head}{answer}").as_bytes())
+    let stream = reader.get_mut();
+    stream.write_all(format!("{head}{answer}").as_bytes())?;
+    stream.flush()
 }
 
 impl State {
@@ -200,7 +220,7 @@ impl State {
     }
 
     fn metadata(&self) -> Value {
-        let url = format!("http://{}", self.address);
+        let url = &self.url;
         json!({
             "issuer": url, "authorization_endpoint": format!("{url}/authorize?tenant=x+y"),
             "token_endpoint": format!("{url}/token"), "userinfo_endpoint": format!("{url}/userinfo"),
@@ -235,7 +255,7 @@ impl State {
     fn signed(&self, grant: &Grant) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let mut claims = json!({
-            "iss": format!("http://{}", self.address), "aud": "relay", "iat": now, "exp": now + 60, "nonce": grant.nonce,
+            "iss": self.url, "aud": "relay", "iat": now, "exp": now + 60, "nonce": grant.nonce,
         });
         claims.as_object_mut().unwrap().extend(grant.claims.as_object().unwrap().clone());
         let header = json!({"alg": "ES256", "kid": self.key_id()});

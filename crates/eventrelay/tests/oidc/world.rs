@@ -27,7 +27,11 @@ pub(crate) struct UnderWay {
 impl World {
     /// Starts a server with more lines in `[auth.oidc]`, or behind it.
     pub(crate) fn start(more: &str) -> Self {
-        let issuer = Issuer::start();
+        Self::start_with(Issuer::start(), more)
+    }
+
+    /// The same with a provider that there is.
+    pub(crate) fn start_with(issuer: Issuer, more: &str) -> Self {
         let section = format!(
             "[auth.oidc]\nissuer = \"{}\"\nclient_id = \"relay\"\nclient_secret_file = \"oidc.secret\"\n\
              redirect_url = \"http://127.0.0.1:1/v1/oidc/callback\"\nname = \"Example\"\n{more}\n",
