@@ -65,7 +65,8 @@ impl Engine {
         }
         let (state, id) = (self.state().clone(), handle.id);
         let read = tokio::task::spawn_blocking(move || state.delivery_state(id, offset)).await;
-        match read.map_err(|_| ControlError::Ending)?? {
+        let gone = || ControlError::NotFound { tenant: tenant.to_owned(), name: name.to_owned() };
+        match read.map_err(|_| ControlError::Ending)??.ok_or_else(gone)? {
             DeliveryState::Pending => Ok(RetryNow::Pending),
             DeliveryState::Retrying { .. } => Ok(RetryNow::Due),
             DeliveryState::Dead { .. } => {

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use eventrelay_event::StoredEvent;
 use eventrelay_event::filter::Filter;
 use eventrelay_log::{ReadError, Record};
-use eventrelay_state::{DeliveryState, DeliveryStates, Exception, StateError};
+use eventrelay_state::{DeliveryState, DeliveryStates, Exception, StateError, SubscriptionId};
 
 use crate::engine::Engine;
+use crate::event_status::{EventStatus, StateName};
 use crate::roster::Handle;
 
 /// How many records one call looks at, about.
@@ -46,26 +47,18 @@ pub struct SearchRequest {
     pub limit: usize,
 }
 
-/// Which deliveries of one subscription are looked for.
+/// Which deliveries are looked for.
 #[derive(Debug, Clone)]
-pub struct DeliverySearch {
-    /// The subscription's name.
-    pub subscription: String,
-    /// In this state; none: in any.
-    pub state: Option<WantedState>,
-}
-
-/// A delivery's state that is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WantedState {
-    /// Not tried yet, or not noted.
-    Pending,
-    /// To be tried again.
-    Retrying,
-    /// Delivered.
-    Delivered,
-    /// A dead letter.
-    Dead,
+pub enum DeliverySearch {
+    /// Those for one subscription.
+    For {
+        /// The subscription's name.
+        subscription: String,
+        /// In one of these states; empty: in any.
+        states: Vec<StateName>,
+    },
+    /// Those for all subscriptions together.
+    Everywhere(EventStatus),
 }
 
 /// What was found.
@@ -112,16 +105,16 @@ impl Engine {
         let roster = self.roster();
         let range = request.range.start.max(roster.log.oldest_offset())
             ..request.range.end.min(roster.log.durable_offset());
-        let handle = match &request.delivery {
-            Some(delivery) => {
-                let name = &delivery.subscription;
-                let found = roster.find(&request.tenant, name);
-                Some(found.map_err(|_| SearchError::NoSuchSubscription { name: name.clone() })?)
+        let handles = match &request.delivery {
+            Some(DeliverySearch::For { subscription, .. }) => {
+                let found = roster.find(&request.tenant, subscription);
+                vec![found.map_err(|_| SearchError::NoSuchSubscription { name: subscription.clone() })?]
             }
-            None => None,
+            Some(DeliverySearch::Everywhere(_)) => roster.of_tenant(&request.tenant),
+            None => Vec::new(),
         };
         let mut search =
-            Search { engine: self, request, handle, page: SearchPage::default(), bytes: 0, scanned: 0 };
+            Search { engine: self, request, handles, page: SearchPage::default(), bytes: 0, scanned: 0 };
         if !range.is_empty() {
             search.run(range)?;
         }
@@ -132,7 +125,8 @@ impl Engine {
 struct Search<'a> {
     engine: &'a Engine,
     request: &'a SearchRequest,
-    handle: Option<Arc<Handle>>,
+    /// Whose deliveries matter.
+    handles: Vec<Arc<Handle>>,
     page: SearchPage,
     bytes: usize,
     scanned: u64,
@@ -140,21 +134,24 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn run(&mut self, range: Range<u64>) -> Result<(), SearchError> {
-        let wanted = self.request.delivery.as_ref().and_then(|delivery| delivery.state);
-        let which = match wanted {
-            Some(WantedState::Retrying) => Some(Exception::Retrying),
-            Some(WantedState::Dead) => Some(Exception::Dead),
-            Some(WantedState::Pending | WantedState::Delivered) | None => None,
+        let which = match &self.request.delivery {
+            Some(DeliverySearch::For { states, .. }) => match states.as_slice() {
+                [StateName::Retrying] => Exception::Retrying,
+                [StateName::Dead] => Exception::Dead,
+                _ => return self.run_over_log(range),
+            },
+            Some(DeliverySearch::Everywhere(_)) | None => return self.run_over_log(range),
         };
-        match (which, self.handle.clone()) {
-            (Some(which), Some(handle)) => self.run_over_exceptions(&handle, which, range),
-            _ => self.run_over_log(range),
+        match self.handles.first().map(|handle| handle.id) {
+            Some(id) => self.run_over_exceptions(id, which, range),
+            None => Ok(()),
         }
     }
 
     fn run_over_log(&mut self, mut rest: Range<u64>) -> Result<(), SearchError> {
         let until = Instant::now() + MAX_TIME;
-        let mut window_offsets = WINDOW_OFFSETS;
+        // Time is looked at between windows, and each event of one may be for each subscription.
+        let mut window_offsets = (WINDOW_OFFSETS / (self.handles.len().max(1) as u64)).max(1);
         while !rest.is_empty() {
             if self.scanned >= MAX_RECORDS || Instant::now() >= until {
                 self.page.rest = Some(rest);
@@ -166,7 +163,7 @@ impl Search<'_> {
                 rest.start..rest.start.saturating_add(window_offsets).min(rest.end)
             };
             let states = self.states(window.clone())?;
-            let Some(mut matches) = self.matches_in(window.clone(), states.as_ref())? else {
+            let Some(mut matches) = self.matches_in(window.clone(), &states)? else {
                 // Large events: fewer of them together.
                 window_offsets = ((window.end - window.start) / 2).max(1);
                 continue;
@@ -187,15 +184,14 @@ impl Search<'_> {
     /// Each has a row, so the log is not gone through.
     fn run_over_exceptions(
         &mut self,
-        handle: &Handle,
+        id: SubscriptionId,
         which: Exception,
         mut rest: Range<u64>,
     ) -> Result<(), SearchError> {
         let until = Instant::now() + MAX_TIME;
         loop {
             let (newest_first, limit) = (self.request.newest_first, EXCEPTIONS_AT_ONCE);
-            let offsets =
-                self.engine.state().exceptions(handle.id, which, rest.clone(), newest_first, limit)?;
+            let offsets = self.engine.state().exceptions(id, which, rest.clone(), newest_first, limit)?;
             let (Some(first), Some(last)) = (offsets.iter().min(), offsets.iter().max()) else {
                 return Ok(());
             };
@@ -205,7 +201,7 @@ impl Search<'_> {
                     self.page.rest = Some(rest);
                     return Ok(());
                 }
-                for found in self.matches_in(offset..offset + 1, states.as_ref())?.unwrap_or_default() {
+                for found in self.matches_in(offset..offset + 1, &states)?.unwrap_or_default() {
                     if !self.take(found, &rest) {
                         return Ok(());
                     }
@@ -233,17 +229,22 @@ impl Search<'_> {
         true
     }
 
-    fn states(&self, window: Range<u64>) -> Result<Option<DeliveryStates>, SearchError> {
-        let states =
-            self.handle.as_ref().map(|handle| self.engine.state().delivery_states(handle.id, window));
-        Ok(states.transpose()?)
+    /// What is saved of a few consecutive offsets for each subscription that matters and has not been deleted meanwhile.
+    fn states(&self, window: Range<u64>) -> Result<Vec<(Arc<Handle>, DeliveryStates)>, SearchError> {
+        let mut all = Vec::with_capacity(self.handles.len());
+        for handle in &self.handles {
+            if let Some(states) = self.engine.state().delivery_states(handle.id, window.clone())? {
+                all.push((Arc::clone(handle), states));
+            }
+        }
+        Ok(all)
     }
 
     /// What is looked for in a few consecutive offsets, in their order; none where that is too much to be held together.
     fn matches_in(
         &mut self,
         window: Range<u64>,
-        states: Option<&DeliveryStates>,
+        states: &[(Arc<Handle>, DeliveryStates)],
     ) -> Result<Option<Vec<Found>>, SearchError> {
         let log = &self.engine.roster().log;
         let (mut matches, mut records) = (Vec::new(), VecDeque::<Record>::new());
@@ -279,7 +280,7 @@ impl Search<'_> {
     }
 
     /// The record as it was looked for, if it was. What cannot be decoded is nobody's.
-    fn found(&self, record: Record, states: Option<&DeliveryStates>) -> Option<Found> {
+    fn found(&self, record: Record, states: &[(Arc<Handle>, DeliveryStates)]) -> Option<Found> {
         let Record { offset, append_time_micros, payload, .. } = record;
         let event = StoredEvent::decode(offset, append_time_micros, payload).ok()?;
         let request = self.request;
@@ -289,24 +290,19 @@ impl Search<'_> {
         if !is_wanted {
             return None;
         }
-        let (Some(handle), Some(states)) = (&self.handle, states) else {
-            return Some(Found { event, state: None });
+        let documents = &self.engine.roster().documents;
+        let for_it = states.iter().filter(|(handle, _)| handle.is_for(&event, documents));
+        let mut became = for_it.map(|(_, states)| states.of(offset));
+        let (is_wanted, state) = match &request.delivery {
+            None => (true, None),
+            Some(DeliverySearch::For { states: wanted, .. }) => {
+                let state = became.next()?;
+                (wanted.is_empty() || wanted.contains(&StateName::of(&state)), Some(state))
+            }
+            Some(DeliverySearch::Everywhere(wanted)) => {
+                (*wanted == EventStatus::of(became.map(|state| StateName::of(&state))), None)
+            }
         };
-        let state = states.of(offset);
-        let wanted = request.delivery.as_ref().and_then(|delivery| delivery.state);
-        let is_wanted = wanted.is_none_or(|wanted| wanted.is(&state))
-            && handle.is_for(&event, &self.engine.roster().documents);
-        is_wanted.then_some(Found { event, state: Some(state) })
-    }
-}
-
-impl WantedState {
-    fn is(self, state: &DeliveryState) -> bool {
-        match self {
-            Self::Pending => *state == DeliveryState::Pending,
-            Self::Retrying => matches!(state, DeliveryState::Retrying { .. }),
-            Self::Delivered => *state == DeliveryState::Settled,
-            Self::Dead => matches!(state, DeliveryState::Dead { .. }),
-        }
+        is_wanted.then_some(Found { event, state })
     }
 }

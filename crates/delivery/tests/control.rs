@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use eventrelay_delivery::{
     ActivityWindow, BuildTarget, ChangeError, DeliverySearch, Engine, EngineOptions, RetryNow, RunState,
-    Sampled, SearchRequest, Target, WantedState,
+    Sampled, SearchRequest, StateName, Target,
 };
 use eventrelay_event::filter::Filter;
 use eventrelay_event::{Data, Event, StoredEvent, Tenant};
@@ -131,14 +131,14 @@ impl Relay {
         self.log.durable_offset() - 1
     }
 
-    fn search(&self, delivery: Option<WantedState>) -> SearchRequest {
+    fn search(&self, delivery: Option<StateName>) -> SearchRequest {
         SearchRequest {
             tenant: "default".to_owned(),
             range: 0..u64::MAX,
             filter: Filter::default(),
             key: None,
             delivery: delivery
-                .map(|state| DeliverySearch { subscription: "a".to_owned(), state: Some(state) }),
+                .map(|state| DeliverySearch::For { subscription: "a".to_owned(), states: vec![state] }),
             newest_first: true,
             limit: 10,
         }
@@ -184,7 +184,7 @@ async fn a_subscription_is_made_changed_and_deleted_while_events_come() {
 
     relay
         .until("the cursor has passed", |relay| {
-            relay.offsets(&relay.search(Some(WantedState::Delivered))) == [0]
+            relay.offsets(&relay.search(Some(StateName::Delivered))) == [0]
         })
         .await;
     let changed =
@@ -235,10 +235,10 @@ async fn deleting_while_deliveries_wait_leaves_nothing_behind() {
     relay.engine.create(spec(&json!({})), Lifecycle::Enabled, None).await.unwrap();
     let offset = relay.publish("order.created", None).await;
     relay
-        .until("a retry waits", |relay| relay.offsets(&relay.search(Some(WantedState::Retrying))) == [offset])
+        .until("a retry waits", |relay| relay.offsets(&relay.search(Some(StateName::Retrying))) == [offset])
         .await;
     relay.engine.delete("default", "a", None, None).await.unwrap();
-    let search = relay.engine.search(&relay.search(Some(WantedState::Retrying)));
+    let search = relay.engine.search(&relay.search(Some(StateName::Retrying)));
     assert!(search.is_err(), "there is no such subscription any more");
     assert!(relay.engine.subscriptions().is_empty());
     // Of the same name, and nothing to do with it.
@@ -246,7 +246,7 @@ async fn deleting_while_deliveries_wait_leaves_nothing_behind() {
     relay.engine.create(spec(&json!({"start": "latest"})), Lifecycle::Enabled, None).await.unwrap();
     let next = relay.publish("order.created", None).await;
     relay.targets.of("one").until_given(&[next]).await;
-    assert!(relay.offsets(&relay.search(Some(WantedState::Retrying))).is_empty());
+    assert!(relay.offsets(&relay.search(Some(StateName::Retrying))).is_empty());
     relay.engine.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -259,13 +259,13 @@ async fn deliveries_are_found_by_their_state_and_retried_when_asked_for() {
     target.until_given(&[good]).await;
     target.answer(Outcome::Reject { why: "never".to_owned() });
     let dead = relay.publish("order.created", None).await;
-    relay.until("it is dead", |relay| relay.offsets(&relay.search(Some(WantedState::Dead))) == [dead]).await;
+    relay.until("it is dead", |relay| relay.offsets(&relay.search(Some(StateName::Dead))) == [dead]).await;
     target.answer(Outcome::Retry { after: None, why: "later".to_owned() });
     let retrying = relay.publish("order.paid", None).await;
     relay
-        .until("it waits", |relay| relay.offsets(&relay.search(Some(WantedState::Retrying))) == [retrying])
+        .until("it waits", |relay| relay.offsets(&relay.search(Some(StateName::Retrying))) == [retrying])
         .await;
-    assert_eq!(relay.offsets(&relay.search(Some(WantedState::Delivered))), [good]);
+    assert_eq!(relay.offsets(&relay.search(Some(StateName::Delivered))), [good]);
     assert_eq!(relay.offsets(&relay.search(None)), [retrying, dead, good], "the newest first");
     let of_key = SearchRequest { key: Some("k".to_owned()), ..relay.search(None) };
     assert_eq!(relay.offsets(&of_key), [good]);
@@ -278,9 +278,7 @@ async fn deliveries_are_found_by_their_state_and_retried_when_asked_for() {
     target.until_given(&[dead]).await;
     assert!(matches!(relay.engine.retry_now("default", "a", good).await.unwrap(), RetryNow::Replayed(_)));
     target.until_given(&[good]).await;
-    relay
-        .until("none is dead", |relay| relay.offsets(&relay.search(Some(WantedState::Dead))).is_empty())
-        .await;
+    relay.until("none is dead", |relay| relay.offsets(&relay.search(Some(StateName::Dead))).is_empty()).await;
     // A delivery is counted once its outcome is, a moment after the target was given it.
     relay.until("all are counted", |relay| relay.hour().delivered == 4).await;
     assert_eq!((relay.hour().retried, relay.hour().dead), (1, 1));
@@ -346,17 +344,17 @@ async fn dead_letters_are_discarded_by_filter_and_samples_move_nothing() {
     let kept = relay.publish("order.created", None).await;
     relay.publish("order.paid", None).await;
     relay
-        .until("both are dead", |relay| relay.offsets(&relay.search(Some(WantedState::Dead))).len() == 2)
+        .until("both are dead", |relay| relay.offsets(&relay.search(Some(StateName::Dead))).len() == 2)
         .await;
     let filter: EventFilter = serde_json::from_value(json!({"types": ["order.paid"]})).unwrap();
     assert_eq!(relay.engine.discard("default", "a", None, &filter).await.unwrap(), 1);
-    assert_eq!(relay.offsets(&relay.search(Some(WantedState::Dead))), [kept]);
+    assert_eq!(relay.offsets(&relay.search(Some(StateName::Dead))), [kept]);
     assert_eq!(relay.engine.discard("default", "a", Some(kept), &EventFilter::default()).await.unwrap(), 1);
     assert_eq!(relay.engine.subscription("default", "a").unwrap().dead_letters, 0);
 
     let sample = Event::new(Tenant::default(), "sample".to_owned(), "/test".to_owned());
     let sampled = relay.engine.try_sample("default", "a", &sample).await.unwrap();
     assert!(matches!(sampled, Sampled::Tried(attempt) if matches!(attempt.outcome, Outcome::Reject { .. })));
-    assert!(relay.offsets(&relay.search(Some(WantedState::Dead))).is_empty());
+    assert!(relay.offsets(&relay.search(Some(StateName::Dead))).is_empty());
     relay.engine.shutdown(Duration::from_secs(5)).await;
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use eventrelay_delivery::StateName;
 use eventrelay_event::{StoredEvent, Timestamp};
 
 use crate::health::{DeliveriesUnreadable, SubscriptionsHealth};
@@ -70,6 +71,17 @@ impl From<eventrelay_state::DeliveryState> for DeliveryState {
     }
 }
 
+impl DeliveryState {
+    fn name(&self) -> StateName {
+        match self {
+            Self::Pending => StateName::Pending,
+            Self::Retrying { .. } => StateName::Retrying,
+            Self::Delivered => StateName::Delivered,
+            Self::Dead { .. } => StateName::Dead,
+        }
+    }
+}
+
 /// What became of an event for all subscriptions together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = EventStatusName)]
@@ -87,14 +99,16 @@ impl EventStatus {
     /// Of all deliveries of an event.
     #[must_use]
     pub fn of(deliveries: &[Delivery]) -> Self {
-        let any =
-            |wanted: fn(&DeliveryState) -> bool| deliveries.iter().any(|delivery| wanted(&delivery.state));
-        if any(|state| matches!(state, DeliveryState::Pending | DeliveryState::Retrying { .. })) {
-            Self::Processing
-        } else if any(|state| matches!(state, DeliveryState::Dead { .. })) {
-            Self::Failed
-        } else {
-            Self::Done
+        eventrelay_delivery::EventStatus::of(deliveries.iter().map(|delivery| delivery.state.name())).into()
+    }
+}
+
+impl From<eventrelay_delivery::EventStatus> for EventStatus {
+    fn from(status: eventrelay_delivery::EventStatus) -> Self {
+        match status {
+            eventrelay_delivery::EventStatus::Processing => Self::Processing,
+            eventrelay_delivery::EventStatus::Done => Self::Done,
+            eventrelay_delivery::EventStatus::Failed => Self::Failed,
         }
     }
 }

@@ -65,17 +65,18 @@ pub enum Exception {
 }
 
 impl State {
-    /// What became of the events of a range for a subscription, as of its latest checkpoint. Blocking.
+    /// What became of the events of a range for a subscription, as of its latest checkpoint; none: it has been deleted. Blocking.
     ///
     /// # Errors
-    /// When the file cannot be read, or there is no such subscription.
+    /// When the file cannot be read.
     pub fn delivery_states(
         &self,
         id: SubscriptionId,
         range: Range<u64>,
-    ) -> Result<DeliveryStates, StateError> {
+    ) -> Result<Option<DeliveryStates>, StateError> {
         let reader = self.reader();
         let view = reader.unchecked_transaction()?;
+        let Some(progress) = progress(&view, id)? else { return Ok(None) };
         let mut exceptions = BTreeMap::new();
         let mut statement = view.prepare_cached(
             "SELECT offset, attempts, due_at_micros, last_error FROM retrying
@@ -95,7 +96,7 @@ impl State {
             let (attempts, dead_at_micros, reason) = (row.get(1)?, row.get(2)?, row.get(3)?);
             exceptions.insert(row.get(0)?, DeliveryState::Dead { attempts, dead_at_micros, reason });
         }
-        Ok(DeliveryStates { progress: progress(&view, id)?, exceptions })
+        Ok(Some(DeliveryStates { progress, exceptions }))
     }
 
     /// The offsets of a range whose deliveries are retrying, or dead; at most `limit`. Blocking.
@@ -125,22 +126,29 @@ impl State {
         Ok(offsets.collect::<Result<_, _>>()?)
     }
 
-    /// What became of the event at `offset` for a subscription, as of its latest checkpoint. Blocking.
+    /// What became of the event at `offset` for a subscription, as of its latest checkpoint; none: it has been deleted. Blocking.
     ///
     /// # Errors
-    /// When the file cannot be read, or there is no such subscription.
-    pub fn delivery_state(&self, id: SubscriptionId, offset: u64) -> Result<DeliveryState, StateError> {
+    /// When the file cannot be read.
+    pub fn delivery_state(
+        &self,
+        id: SubscriptionId,
+        offset: u64,
+    ) -> Result<Option<DeliveryState>, StateError> {
         let reader = self.reader();
         // One view of all tables, for a checkpoint changes them together.
         let view = reader.unchecked_transaction()?;
         if let Some(dead) = dead(&view, id, offset)? {
-            return Ok(dead);
+            return Ok(Some(dead));
         }
         if let Some(retrying) = retrying(&view, id, offset)? {
-            return Ok(retrying);
+            return Ok(Some(retrying));
         }
-        let settled = progress(&view, id)?.is_settled(offset);
-        Ok(if settled { DeliveryState::Settled } else { DeliveryState::Pending })
+        let state = |progress: Progress| match progress.is_settled(offset) {
+            true => DeliveryState::Settled,
+            false => DeliveryState::Pending,
+        };
+        Ok(progress(&view, id)?.map(state))
     }
 }
 
@@ -173,11 +181,11 @@ fn retrying(view: &Connection, id: SubscriptionId, offset: u64) -> Result<Option
     Ok(statement.query_row((id.0, offset), read).optional()?)
 }
 
-pub(crate) fn progress(view: &Connection, id: SubscriptionId) -> Result<Progress, StateError> {
-    let (cursor, beyond): (u64, Vec<u8>) = view
+/// Where a subscription is; none: there is no such subscription.
+pub(crate) fn progress(view: &Connection, id: SubscriptionId) -> Result<Option<Progress>, StateError> {
+    let saved: Option<(u64, Vec<u8>)> = view
         .prepare_cached("SELECT next_offset, settled_beyond FROM cursors WHERE subscription_id = ?1")?
         .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?
-        .ok_or_else(|| unreadable(format_args!("the cursor of subscription {}: there is none", id.0)))?;
-    Progress::decode(cursor, &beyond).map_err(unreadable)
+        .optional()?;
+    saved.map(|(cursor, beyond)| Progress::decode(cursor, &beyond).map_err(unreadable)).transpose()
 }

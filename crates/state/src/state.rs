@@ -67,7 +67,8 @@ impl State {
     /// When the file cannot be read, or there is no such subscription.
     pub fn position(&self, id: SubscriptionId) -> Result<Position, StateError> {
         let reader = self.reader();
-        let progress = progress(&reader, id)?;
+        let no_cursor = || unreadable(format_args!("the cursor of subscription {}: there is none", id.0));
+        let progress = progress(&reader, id)?.ok_or_else(no_cursor)?;
         let mut statement = reader.prepare_cached(
             "SELECT offset, attempts, panics, due_at_micros, first_failed_at_micros, last_error, event_key, purpose
              FROM retrying WHERE subscription_id = ?1 ORDER BY offset",

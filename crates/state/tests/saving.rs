@@ -8,7 +8,7 @@ use bytes::Bytes;
 use eventrelay_event::{Purpose, Tenant};
 use eventrelay_state::{
     ApiKeyRecord, AttemptOutcome, AttemptQuery, AttemptRecord, DeadLetter, DeliveryState, Lifecycle,
-    NewReplay, ReplayKind, ReplayState, Retrying, StateError,
+    NewReplay, ReplayKind, ReplayState, Retrying, StateError, SubscriptionId,
 };
 use support::{EMPTY_LOG, Home, audit, audited, checkpoint, declare, log_up_to, spec};
 
@@ -160,7 +160,7 @@ async fn what_became_of_an_event_is_told_from_cursors_and_exceptions() {
     saved.retrying = vec![retrying(4, 1), retrying(15, 2)];
     saved.dead_letters = vec![dead_letter(5)];
     state.save(saved).await.unwrap();
-    let state_of = |offset| state.delivery_state(record.id, offset).unwrap();
+    let state_of = |offset| state.delivery_state(record.id, offset).unwrap().unwrap();
     for settled in [6, 9, 12, 19] {
         assert_eq!(state_of(settled), DeliveryState::Settled, "{settled}");
     }
@@ -176,6 +176,7 @@ async fn what_became_of_an_event_is_told_from_cursors_and_exceptions() {
     }
     let reason = "gave up".to_owned();
     assert_eq!(state_of(5), DeliveryState::Dead { attempts: 12, dead_at_micros: 2, reason });
+    assert_eq!(state.delivery_state(SubscriptionId(record.id.0 + 1), 10).unwrap(), None);
 }
 
 #[tokio::test]

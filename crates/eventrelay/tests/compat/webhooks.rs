@@ -54,7 +54,12 @@ fn webhooks_are_managed_and_get_signed_events() {
     });
     assert_eq!(shown["deliveries"], json!([{"webhook_id": webhook["id"], "state": "delivered"}]));
     assert!(seen.lock().unwrap()[0].starts_with("v1,"), "{seen:?}");
-    let (_, list) = call(server, "GET", "/api/events?limit=1", &[], "");
+    assert_eq!(
+        call(server, "GET", "/api/events?status=failed", &[], "").1,
+        json!({"data": [], "next": null})
+    );
+    assert_eq!(call(server, "GET", "/api/events?status=lost", &[], "").0, 400);
+    let (_, list) = call(server, "GET", "/api/events?limit=1&status=delivered", &[], "");
     assert_eq!((&list["data"][0]["id"], &list["data"][0]["payload"]), (&event["id"], &json!({"order": 1})));
 
     let (status, paused) = call(server, "PATCH", &path, &[], r#"{"active": false}"#);
@@ -94,6 +99,14 @@ fn dead_letters_are_listed_retried_and_counted() {
         call(server, "GET", &format!("/api/dlq?cursor={}", page["next"].as_str().unwrap()), &[], "");
     assert_eq!(rest, json!({"data": letters[2..], "next": null}));
     assert_eq!((&letters[0]["webhook_id"], &letters[0]["payload"]), (&json!("flaky"), &json!(2)));
+
+    let payloads = |query: &str| {
+        let (_, list) = call(server, "GET", &format!("/api/events?{query}"), &[], "");
+        let events = list["data"].as_array().unwrap().iter();
+        events.map(|event| event["payload"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(payloads("status=failed"), [2, 1, 0], "the newest first");
+    assert!(payloads("status=pending").is_empty());
 
     let figures = call(server, "GET", "/api/metrics", &[], "").1;
     assert_eq!((&figures["dead_letters"], &figures["success_rate"]), (&json!(3), &json!(0.0)), "{figures}");

@@ -219,7 +219,7 @@ async fn matching(
                 range,
                 filter: wanted.filter.clone(),
                 key: None,
-                delivery: Some(DeliverySearch { subscription: name.clone(), state: None }),
+                delivery: Some(DeliverySearch::For { subscription: name.clone(), states: Vec::new() }),
                 newest_first: false,
                 limit: wanted.limit - offsets.len(),
             })?;

@@ -113,13 +113,13 @@ async fn list_deliveries(
     Query(list): Query<DeliveryList>,
 ) -> Result<Json<DeliveryPage>, Problem> {
     let (tenant, subscription) = (access.tenant().as_str().to_owned(), name.clone());
-    let state = list.state.map(DeliveryStatus::wanted);
+    let states = list.state.map(DeliveryStatus::wanted).into_iter().collect();
     let page = find(&resources, list.from, list.to, list.cursor, move |range| SearchRequest {
         tenant,
         range,
         filter: Filter::default(),
         key: None,
-        delivery: Some(DeliverySearch { subscription, state }),
+        delivery: Some(DeliverySearch::For { subscription, states }),
         newest_first: list.order == SearchOrder::Desc,
         limit: list.limit.items(),
     });

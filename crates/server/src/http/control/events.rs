@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use axum::extract::State;
-use eventrelay_delivery::{DeliverySearch, SearchPage, SearchRequest, WantedState};
+use eventrelay_delivery::{DeliverySearch, SearchPage, SearchRequest, StateName};
 use eventrelay_event::filter::Filter;
 use eventrelay_log::Log;
 use serde::{Deserialize, Serialize};
@@ -80,12 +80,12 @@ pub(super) enum DeliveryStatus {
 }
 
 impl DeliveryStatus {
-    pub(super) fn wanted(self) -> WantedState {
+    pub(super) fn wanted(self) -> StateName {
         match self {
-            Self::Pending => WantedState::Pending,
-            Self::Retrying => WantedState::Retrying,
-            Self::Delivered => WantedState::Delivered,
-            Self::Dead => WantedState::Dead,
+            Self::Pending => StateName::Pending,
+            Self::Retrying => StateName::Retrying,
+            Self::Delivered => StateName::Delivered,
+            Self::Dead => StateName::Dead,
         }
     }
 }
@@ -165,8 +165,8 @@ async fn search_events(
     let filter = Filter::new(list(search.event_type), list(search.source))
         .and_then(|filter| filter.with_subjects(list(search.subject)))
         .map_err(|error| invalid(error.to_string(), None))?;
-    let state = search.status.map(DeliveryStatus::wanted);
-    let delivery = search.subscription.map(|subscription| DeliverySearch { subscription, state });
+    let states = search.status.map(DeliveryStatus::wanted).into_iter().collect();
+    let delivery = search.subscription.map(|subscription| DeliverySearch::For { subscription, states });
     let (tenant, key, limit) = (access.tenant().as_str().to_owned(), search.key, search.limit.items());
     let newest_first = search.order == SearchOrder::Desc;
     let page = find(&resources, search.from, search.to, search.cursor, move |range| SearchRequest {

@@ -3,7 +3,7 @@
 //! Of each endpoint the newest thousand attempts are kept. One whose message the log has let go is not shown.
 
 use axum::extract::{Path, State};
-use eventrelay_delivery::{DeliverySearch, WantedState};
+use eventrelay_delivery::{DeliverySearch, StateName};
 use eventrelay_event::StoredEvent;
 use eventrelay_state::{AttemptId, AttemptQuery, SvixApplication};
 use http::StatusCode;
@@ -221,17 +221,17 @@ async fn messages_of_endpoint(
 ) -> Result<Json<List<EndpointMessageOut>>, Refusal> {
     let application = resources.application(&caller, app).await?;
     let (endpoint, _) = resources.endpoint(&application, name).await?;
-    let state = match parameters.number("status")?.map(Status::of_number) {
-        None => None,
-        Some(Some(Status::Success)) => Some(WantedState::Delivered),
-        // Those that wait for another attempt are pending too, and are left out of this.
-        Some(Some(Status::Pending | Status::Sending)) => Some(WantedState::Pending),
-        Some(Some(Status::Fail)) => Some(WantedState::Dead),
+    let states = match parameters.number("status")?.map(Status::of_number) {
+        None => Vec::new(),
+        Some(Some(Status::Success)) => vec![StateName::Delivered],
+        // What is on its way is not told from what waits.
+        Some(Some(Status::Pending | Status::Sending)) => vec![StateName::Pending, StateName::Retrying],
+        Some(Some(Status::Fail)) => vec![StateName::Dead],
         Some(None) => return Err(Refusal::parameter("status", "must be 0, 1, 2 or 3")),
     };
     let with_content = parameters.flag("with_content", true)?;
     let page = resources.block(move |resources| {
-        let delivery = Some(DeliverySearch { subscription: endpoint.subscription, state });
+        let delivery = Some(DeliverySearch::For { subscription: endpoint.subscription, states });
         let looked = Looked { delivery, ..message_routes::looked(&parameters)? };
         message_routes::listed(resources, &application, looked, &parameters, |found| {
             let state = found.state.as_ref().ok_or_else(|| Refusal::internal("a message without a state"))?;

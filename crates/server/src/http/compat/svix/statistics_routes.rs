@@ -49,7 +49,7 @@ async fn get(
                 AttemptOutcome::Delivered => Status::Success,
                 AttemptOutcome::Retry | AttemptOutcome::Reject | AttemptOutcome::Gone => {
                     match resources.state().delivery_state(record.id, offset)? {
-                        DeliveryState::Dead { .. } => Status::Fail,
+                        Some(DeliveryState::Dead { .. }) => Status::Fail,
                         // It has not arrived, whatever is saved of it by now.
                         _ => Status::Pending,
                     }

@@ -3,7 +3,7 @@
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use eventrelay_delivery::SearchRequest;
+use eventrelay_delivery::{DeliverySearch, SearchRequest};
 use eventrelay_event::filter::Filter;
 use eventrelay_event::{Event, StoredEvent};
 use http::{HeaderMap, StatusCode};
@@ -52,10 +52,19 @@ struct ShownEvent {
     event_type: String,
     source: String,
     payload: Box<RawValue>,
-    status: &'static str,
+    status: ShownStatus,
     created_at: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
     deliveries: Option<Vec<ShownDelivery>>,
+}
+
+/// What became of an event, by the names that such a system has for it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ShownStatus {
+    Pending,
+    Delivered,
+    Failed,
 }
 
 #[derive(Serialize)]
@@ -87,7 +96,7 @@ async fn create_event(
         event_type,
         source,
         payload,
-        status: "pending",
+        status: ShownStatus::Pending,
         created_at: Time::of_micros(receipt.id.append_time_micros()),
         deliveries: None,
     };
@@ -98,6 +107,7 @@ async fn create_event(
 struct EventList {
     #[serde(alias = "type")]
     event_type: Option<String>,
+    status: Option<ShownStatus>,
     #[serde(default)]
     limit: PageLimit,
     cursor: Option<Cursor<Rest>>,
@@ -118,7 +128,7 @@ async fn list_events(
         range,
         filter,
         key: None,
-        delivery: None,
+        delivery: list.status.map(|status| DeliverySearch::Everywhere(status.wanted())),
         newest_first: true,
         limit,
     };
@@ -173,17 +183,31 @@ async fn with_deliveries(
     read.map_err(|error| refusals::of_state(&error))
 }
 
+impl ShownStatus {
+    fn of(deliveries: &[Delivery]) -> Self {
+        match EventStatus::of(deliveries) {
+            EventStatus::Processing => Self::Pending,
+            EventStatus::Done => Self::Delivered,
+            EventStatus::Failed => Self::Failed,
+        }
+    }
+
+    fn wanted(self) -> eventrelay_delivery::EventStatus {
+        match self {
+            Self::Pending => eventrelay_delivery::EventStatus::Processing,
+            Self::Delivered => eventrelay_delivery::EventStatus::Done,
+            Self::Failed => eventrelay_delivery::EventStatus::Failed,
+        }
+    }
+}
+
 fn show(event: &StoredEvent, deliveries: &[Delivery]) -> Result<ShownEvent, Problem> {
     Ok(ShownEvent {
         id: event.id().to_string(),
         event_type: event.event_type().to_owned(),
         source: event.source().to_owned(),
         payload: data_payload(event)?,
-        status: match EventStatus::of(deliveries) {
-            EventStatus::Processing => "pending",
-            EventStatus::Done => "delivered",
-            EventStatus::Failed => "failed",
-        },
+        status: ShownStatus::of(deliveries),
         created_at: Time::of_micros(event.append_time_micros()),
         deliveries: None,
     })
