@@ -255,7 +255,7 @@ impl Dispatcher {
             LeaseChange::Extend { lease } => {
                 side.leases.extend(token, now, *lease).map(|()| LeaseResult::Extended)
             }
-            LeaseChange::Ack => side.leases.take(token).map(|lease| {
+            LeaseChange::Ack => side.leases.ack(token).map(|lease| {
                 self.end_lease(lease, Ending::Acked, now);
                 LeaseResult::Acked
             }),
@@ -266,9 +266,11 @@ impl Dispatcher {
                 LeaseResult::Nacked
             }),
         };
-        changed.unwrap_or_else(|missing| match missing {
-            Missing::Ended => LeaseResult::Expired,
-            Missing::Unknown => LeaseResult::Unknown,
+        changed.unwrap_or_else(|missing| match (missing, change) {
+            // Its answer was lost, or the consumer is not sure.
+            (Missing::Acked, LeaseChange::Ack) => LeaseResult::Acked,
+            (Missing::Acked | Missing::Ended, _) => LeaseResult::Expired,
+            (Missing::Unknown, _) => LeaseResult::Unknown,
         })
     }
 

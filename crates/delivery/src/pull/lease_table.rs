@@ -3,6 +3,7 @@
 //! Invariants:
 //! - A lease is in the table until it is taken out, once: what takes it out decides what becomes of its event.
 //! - Each has one entry in `expiries`, and counts for `bytes` and, where it has one, for its consumer.
+//! - Of those that were acknowledged the latest are remembered, for a consumer that did not hear so asks again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,9 @@ use eventrelay_telemetry::DeliverySpan;
 use tokio::time::Instant;
 
 use super::LeaseToken;
+
+/// How many acknowledged leases are remembered.
+const REMEMBERED_ACKS: usize = 10_000;
 
 /// A consumer that has leases of its own, and loses them when it goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +50,8 @@ impl Lease {
 pub(crate) enum Missing {
     /// There was one of that number, and it has ended.
     Ended,
+    /// It was acknowledged, not long ago.
+    Acked,
     Unknown,
 }
 
@@ -57,6 +63,8 @@ pub(crate) struct LeaseTable {
     expiries: BTreeSet<(Instant, u64)>,
     by_consumer: HashMap<ConsumerId, usize>,
     bytes: usize,
+    /// The secrets of leases that were acknowledged, by number.
+    acked: BTreeMap<u64, u64>,
 }
 
 impl LeaseTable {
@@ -69,6 +77,7 @@ impl LeaseTable {
             expiries: BTreeSet::new(),
             by_consumer: HashMap::new(),
             bytes: 0,
+            acked: BTreeMap::new(),
         }
     }
 
@@ -103,6 +112,16 @@ impl LeaseTable {
     pub(crate) fn take(&mut self, token: LeaseToken) -> Result<Lease, Missing> {
         let number = self.find(token)?;
         self.remove(number).ok_or(Missing::Ended)
+    }
+
+    /// The same for a lease whose event has been dealt with.
+    pub(crate) fn ack(&mut self, token: LeaseToken) -> Result<Lease, Missing> {
+        let lease = self.take(token)?;
+        self.acked.insert(token.number, token.secret);
+        if self.acked.len() > REMEMBERED_ACKS {
+            self.acked.pop_first();
+        }
+        Ok(lease)
     }
 
     /// Lets the lease that a token names last `lease` from `now` on.
@@ -150,6 +169,7 @@ impl LeaseTable {
             return Err(Missing::Unknown);
         }
         match self.leases.get(&token.number) {
+            None if self.acked.get(&token.number) == Some(&token.secret) => Err(Missing::Acked),
             None => Err(Missing::Ended),
             Some(lease) if lease.secret != token.secret => Err(Missing::Unknown),
             Some(_) => Ok(token.number),
@@ -222,6 +242,22 @@ mod tests {
         assert_eq!(table.take(token).unwrap_err(), Missing::Ended);
         assert_eq!(table.extend(token, now, Duration::from_secs(1)), Err(Missing::Ended));
         assert_eq!((table.len(), table.bytes(), table.next_expiry()), (0, 0, None));
+    }
+
+    #[test]
+    fn the_latest_that_were_acknowledged_are_remembered() {
+        let now = Instant::now();
+        let mut table = LeaseTable::new(7);
+        let tokens: Vec<_> =
+            (0..=REMEMBERED_ACKS as u64).map(|offset| table.insert(lease(offset, now, None)).0).collect();
+        for (offset, token) in (0..).zip(&tokens) {
+            assert_eq!(self::offset(table.ack(*token).ok()), Some(offset));
+        }
+        assert_eq!(table.ack(tokens[0]).unwrap_err(), Missing::Ended, "too long ago");
+        assert_eq!(table.ack(tokens[1]).unwrap_err(), Missing::Acked);
+        assert_eq!(table.take(tokens[1]).unwrap_err(), Missing::Acked);
+        assert_eq!(table.ack(LeaseToken { secret: 0, ..tokens[1] }).unwrap_err(), Missing::Ended);
+        assert_eq!((table.len(), table.acked.len()), (0, REMEMBERED_ACKS));
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub enum LeaseChange {
 /// What a change did to one lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseResult {
-    /// The event is settled.
+    /// The event is settled, or was by an earlier ack of the same lease, not long ago.
     Acked,
     /// It will be delivered again, or is a dead letter where that was its last attempt.
     Nacked,

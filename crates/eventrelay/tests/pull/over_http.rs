@@ -26,7 +26,7 @@ fn two_consumers_share_the_events_and_a_crash_delivers_again_what_was_leased() {
     assert!(results(&answer).iter().all(|result| *result == "acked"), "{answer}");
     assert_eq!(answer["results"][0]["lease"], one[0]["lease"]);
     let again = ask(server, "ack", &json!({ "leases": leases(&one[..1]) }));
-    assert_eq!(results(&again), ["expired"]);
+    assert_eq!(results(&again), ["acked"], "its answer may have been lost");
     poll::until("the cursor to be saved", || {
         (metric(server, "eventrelay_subscription_durable_cursor", "") >= 50.0).then_some(())
     });

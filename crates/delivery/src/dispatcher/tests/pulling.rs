@@ -59,7 +59,8 @@ async fn what_is_acknowledged_moves_the_cursor_and_comes_no_more() {
         assert_eq!(running.ack(&first[1..]).await, [LeaseResult::Acked; 3]);
         pass(SECOND).await;
         assert_eq!(world.store.durable().progress.cursor(), 0, "the first is still somebody's");
-        assert_eq!(running.ack(&first).await[..2], [LeaseResult::Acked, LeaseResult::Expired]);
+        assert_eq!(running.ack(&first).await, [LeaseResult::Acked; 4], "three of them once more");
+        assert_eq!(running.nack(&first, None, "changed my mind").await, [LeaseResult::Expired; 4]);
         world.until_durable_cursor(10).await;
         let stranger = ["AAAA".to_owned(), "A".repeat(32)];
         let results = running.consumers.change(&stranger, LeaseChange::Ack).await.unwrap();

@@ -52,6 +52,8 @@ struct Model {
     /// Of those that have not ended: the place in `given`, and when they run out.
     live: BTreeMap<u64, (usize, Instant)>,
     acked: BTreeSet<u64>,
+    /// The leases that were acknowledged, by their place in `given`.
+    acked_leases: BTreeSet<usize>,
 }
 
 impl Model {
@@ -109,12 +111,17 @@ impl Model {
         let result = running.consumers.change(&leases, change.clone()).await.unwrap()[0];
         match result {
             LeaseResult::Expired | LeaseResult::Unknown => assert!(!is_live, "{offset} was ours: {result:?}"),
+            LeaseResult::Acked if !is_live => {
+                assert!(self.acked_leases.contains(&place), "{offset} was not ours to acknowledge");
+                return;
+            }
             _ => assert!(is_live, "{offset} was not ours: {result:?}"),
         }
         match result {
             LeaseResult::Acked => {
                 self.live.remove(&offset);
                 self.acked.insert(offset);
+                self.acked_leases.insert(place);
             }
             LeaseResult::Nacked => {
                 self.live.remove(&offset);
@@ -146,7 +153,8 @@ async fn run(order: &'static str, steps: Vec<Step>) {
     let world = World::pulled(changes);
     world.log.cached.store(steps.len().is_multiple_of(2), std::sync::atomic::Ordering::Relaxed);
     let (keys, given) = (Vec::new(), Vec::new());
-    let mut model = Model { order, keys, given, live: BTreeMap::new(), acked: BTreeSet::new() };
+    let (acked, acked_leases) = (BTreeSet::new(), BTreeSet::new());
+    let mut model = Model { order, keys, given, live: BTreeMap::new(), acked, acked_leases };
     let mut running = world.start();
     for step in steps {
         match step {
