@@ -192,21 +192,26 @@ impl Search<'_> {
         loop {
             let (newest_first, limit) = (self.request.newest_first, EXCEPTIONS_AT_ONCE);
             let offsets = self.engine.state().exceptions(id, which, rest.clone(), newest_first, limit)?;
-            let (Some(first), Some(last)) = (offsets.iter().min(), offsets.iter().max()) else {
+            if offsets.is_empty() {
                 return Ok(());
-            };
-            let states = self.states(*first..last + 1)?;
+            }
             for offset in offsets {
-                if Instant::now() >= until {
-                    self.page.rest = Some(rest);
-                    return Ok(());
-                }
+                // Each on its own: between two there may be any number of others.
+                let states = self.states(offset..offset + 1)?;
                 for found in self.matches_in(offset..offset + 1, &states)?.unwrap_or_default() {
                     if !self.take(found, &rest) {
                         return Ok(());
                     }
                 }
-                if newest_first { rest.end = offset } else { rest.start = offset + 1 }
+                if newest_first {
+                    rest.end = offset;
+                } else {
+                    rest.start = offset + 1;
+                }
+                if Instant::now() >= until {
+                    self.page.rest = Some(rest).filter(|rest| !rest.is_empty());
+                    return Ok(());
+                }
             }
         }
     }

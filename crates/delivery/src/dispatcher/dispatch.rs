@@ -125,7 +125,8 @@ impl Dispatcher {
 
     fn start(&mut self, chosen: Chosen, room: &Room) {
         let Chosen { work, retry, replay } = chosen;
-        let call = Call { work, probe: room.probe, retry, replay };
+        let in_order = self.spec.order == Order::Strict;
+        let call = Call { work, in_order, probe: room.probe, retry, replay };
         if let Some(rate) = &mut self.rate {
             rate.take(call.events());
         }
@@ -387,12 +388,13 @@ impl Dispatcher {
             Order::Strict => self.retries.first_due(),
             Order::Unordered | Order::ByKey => self.retries.next_due(),
         };
-        // One that is due already waits for a call to end.
         let replay = self.replays.iter_mut().filter_map(|replay| replay.next_at(now)).min();
+        // What is due already, a replay that may read again too, waits for a call to end: a time that is past would have this wait
+        // end at once, again and again, before any call is looked at.
         due.into_iter()
             .chain(self.gathering.due())
-            .filter(|due| *due > now)
             .chain(replay)
+            .filter(|due| *due > now)
             .min()
             .map_or(Blocked::UntilSomethingEnds, Blocked::Until)
     }
