@@ -24,6 +24,8 @@ use crate::transformer::{Refused, Transformer};
 /// What a call is to do.
 pub(crate) struct Call {
     pub(crate) work: Work,
+    /// Whether none of its events may overtake another.
+    pub(crate) in_order: bool,
     /// Whether its outcome decides about the circuit breaker.
     pub(crate) probe: bool,
     /// Whether it takes one of the calls that retries may have.
@@ -108,7 +110,7 @@ impl Call {
         keep_exchanges: bool,
     ) -> Finished {
         let Ready { mut deliveries, mut outgoing, unloaded, refused } =
-            Ready::get(self.work, &log, transformer.as_deref()).await;
+            Ready::get(self.work, self.in_order, &log, transformer.as_deref()).await;
         let answer = if deliveries.is_empty() {
             None
         } else {
@@ -133,7 +135,7 @@ impl Call {
         pull: PullId,
     ) -> Finished {
         let Ready { deliveries, outgoing, unloaded, refused } =
-            Ready::get(self.work, &log, transformer.as_deref()).await;
+            Ready::get(self.work, self.in_order, &log, transformer.as_deref()).await;
         let Self { probe, retry, replay, .. } = self;
         let pull = Some(pull);
         Finished { deliveries, outgoing, answer: None, unloaded, refused, probe, retry, replay, pull }
@@ -158,10 +160,15 @@ struct Ready {
 }
 
 impl Ready {
-    async fn get(work: Work, log: &Arc<dyn EventLog>, transformer: Option<&Transformer>) -> Self {
+    async fn get(
+        work: Work,
+        in_order: bool,
+        log: &Arc<dyn EventLog>,
+        transformer: Option<&Transformer>,
+    ) -> Self {
         let (mut deliveries, unloaded) = match work {
             Work::Deliver(deliveries) => (deliveries, Vec::new()),
-            Work::LoadAndDeliver(places) => load_all(log, places).await,
+            Work::LoadAndDeliver(places) => load_all(log, places, in_order).await,
         };
         let mut refused = Vec::new();
         let outgoing = match transformer {
@@ -184,10 +191,17 @@ async fn deliver(sink: Arc<dyn Sink>, deliveries: &[Delivery], timeout: Duration
 async fn load_all(
     log: &Arc<dyn EventLog>,
     places: Vec<Waiting>,
+    in_order: bool,
 ) -> (Vec<Delivery>, Vec<(Waiting, LoadError)>) {
     let mut deliveries = Vec::with_capacity(places.len());
-    let mut unloaded = Vec::new();
+    let mut unloaded: Vec<(Waiting, LoadError)> = Vec::new();
     for waiting in places {
+        // What comes behind one that is to be read again must not overtake it.
+        let overtakes = |error: &LoadError| matches!(error, LoadError::Read(_) | LoadError::CutShort);
+        if in_order && unloaded.last().is_some_and(|(_, error)| overtakes(error)) {
+            unloaded.push((waiting, LoadError::CutShort));
+            continue;
+        }
         let Waiting { offset, attempt, purpose } = waiting;
         match load(log, offset).await {
             Ok(event) => {

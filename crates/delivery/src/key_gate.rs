@@ -74,9 +74,10 @@ impl KeyGate {
         }
     }
 
-    /// Gives the key of a settled event on to the next one that waits for it, which is returned.
-    pub(crate) fn release(&mut self, key: KeyHash) -> Option<Place> {
-        let held = self.held.get_mut(&key)?;
+    /// Gives the key of a settled event on to the next one that waits for it, which is returned. Nothing where another event
+    /// holds it.
+    pub(crate) fn release(&mut self, key: KeyHash, offset: u64) -> Option<Place> {
+        let held = self.held.get_mut(&key).filter(|held| held.by == offset)?;
         let next = held.waiting.pop_front();
         match next {
             Some(place) => {
@@ -93,7 +94,7 @@ impl KeyGate {
     /// The same for an event whose key can no longer be read. Looks at every held key.
     pub(crate) fn release_holder(&mut self, offset: u64) -> Option<Place> {
         let key = self.held.iter().find_map(|(&key, held)| (held.by == offset).then_some(key))?;
-        self.release(key)
+        self.release(key, offset)
     }
 
     /// How many events wait.
@@ -119,12 +120,16 @@ mod tests {
         assert_eq!(gate.admit(a, at(2)), Admission::Wait);
         assert_eq!(gate.admit(b, at(3)), Admission::Go);
         assert_eq!(gate.admit(a, at(4)), Admission::Wait);
-        assert_eq!(gate.release(a), Some(at(2)));
+        assert_eq!(gate.release(a, 4), None, "it is 1's");
+        assert_eq!(gate.release(a, 1), Some(at(2)));
         assert_eq!(gate.admit(a, at(5)), Admission::Wait, "2 holds the key now");
         assert_eq!(gate.release_holder(2), Some(at(4)));
-        assert_eq!((gate.release_holder(2), gate.release(a), gate.release(a)), (None, Some(at(5)), None));
+        assert_eq!(
+            (gate.release_holder(2), gate.release(a, 4), gate.release(a, 5)),
+            (None, Some(at(5)), None)
+        );
         assert_eq!(gate.admit(a, at(6)), Admission::Go);
-        assert_eq!(gate.release(b), None);
+        assert_eq!(gate.release(b, 3), None);
     }
 
     #[test]
@@ -135,9 +140,10 @@ mod tests {
         let answers = [2, 3, 4].map(|offset| gate.admit(a, at(offset)));
         assert_eq!(answers, [Admission::Wait, Admission::Wait, Admission::Full]);
         assert_eq!(gate.waiting(), 2);
-        assert_eq!(gate.release(a), Some(at(2)));
+        assert_eq!(gate.release(a, 1), Some(at(2)));
         assert_eq!(gate.admit(a, at(4)), Admission::Wait, "the refused one kept its place");
-        while gate.release(a).is_some() {}
+        assert_eq!((gate.release(a, 2), gate.release(a, 3)), (Some(at(3)), Some(at(4))));
+        assert_eq!(gate.release(a, 4), None);
         assert_eq!((gate.held.len(), gate.waiting()), (0, 0));
     }
 }

@@ -137,7 +137,7 @@ fn save_retrying(connection: &Connection, id: i64, retrying: &Retrying) -> Resul
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT (subscription_id, offset) DO UPDATE SET
                  attempts = excluded.attempts, panics = excluded.panics, due_at_micros = excluded.due_at_micros,
-                 last_error = excluded.last_error, purpose = excluded.purpose",
+                 last_error = excluded.last_error, event_key = excluded.event_key, purpose = excluded.purpose",
         )?
         .execute((
             id,

@@ -366,12 +366,7 @@ impl Dispatcher {
         if self.retries.get(event.offset()).is_some() {
             self.retries.put_back(event.offset(), now);
         } else {
-            let place = Place { offset: event.offset(), bytes: event.encoded().len() };
-            let index = match self.spec.order {
-                Order::Strict => self.ready.partition_point(|ready| ready.offset < place.offset),
-                Order::Unordered | Order::ByKey => 0,
-            };
-            self.ready.insert(index, place);
+            self.first_of_ready(Place { offset: event.offset(), bytes: event.encoded().len() });
         }
     }
 

@@ -162,7 +162,7 @@ impl Dispatcher {
         }
         self.settled += 1;
         if let (Some(gate), Some(key)) = (&mut self.gate, event.key()) {
-            self.ready.extend(gate.release(gate.hash(key)));
+            self.ready.extend(gate.release(gate.hash(key), offset));
         }
     }
 
@@ -217,7 +217,6 @@ impl Dispatcher {
         let (event, purpose) = (&delivery.event, delivery.purpose);
         let offset = event.offset();
         let known = self.retries.get(offset).map(|entry| entry.first_failed_at_micros);
-        let event_key = if self.spec.order == Order::ByKey { event.key() } else { None };
         let entry = RetryEntry {
             attempts,
             panics,
@@ -233,7 +232,8 @@ impl Dispatcher {
             due_at_micros: self.clock.micros_at(due),
             first_failed_at_micros: entry.first_failed_at_micros,
             last_error: shortened(why),
-            event_key: event_key.map(str::to_owned),
+            // Whatever the order is: a change of it must find the keys of what waits.
+            event_key: event.key().map(str::to_owned),
             purpose,
         });
         self.retries.insert(offset, entry);
@@ -359,8 +359,17 @@ impl Dispatcher {
         if self.retries.get(offset).is_some() {
             self.retries.put_back(offset, due);
         } else {
-            self.ready.push_front(Place { offset, bytes: self.limit.bytes });
+            self.first_of_ready(Place { offset, bytes: self.limit.bytes });
         }
+    }
+
+    /// Has an event go next, or in its turn where all go in order.
+    pub(super) fn first_of_ready(&mut self, place: Place) {
+        let index = match self.spec.order {
+            Order::Strict => self.ready.partition_point(|ready| ready.offset < place.offset),
+            Order::Unordered | Order::ByKey => 0,
+        };
+        self.ready.insert(index, place);
     }
 
     /// Keeps the attempt for people to read, unless it is a success at the first try and those are not wanted.
