@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use crate::{Config, LogSync};
 
+/// The folder below the data directory in which each tenant has one for what its sinks write.
+const TENANTS_FILES: &str = "files";
+
 pub(crate) fn log_options(config: &Config) -> Options {
     let log = &config.log;
     Options {
@@ -65,6 +68,13 @@ pub(crate) fn sink_environment(config: &Config, origin: Origin) -> Environment {
         files_directory: config.data_directory.clone(),
         ..Environment::default()
     }
+}
+
+/// The same for what came through the API for one tenant: its files are in a folder of its own, that it neither reads, fills up
+/// nor removes another's.
+pub(crate) fn of_tenant(through_api: &Environment, tenant: &str) -> Environment {
+    let files_directory = through_api.files_directory.join(TENANTS_FILES).join(tenant);
+    Environment { files_directory, ..through_api.clone() }
 }
 
 /// The same for a subscription that stands outside of the API.

@@ -27,7 +27,10 @@ impl BuildTarget for Targets {
                 let environment = settings::declared_environment(&self.config, spec);
                 settings::build_target(spec, self.log_id, &environment)
             }
-            Origin::Api => settings::build_target(spec, self.log_id, &self.through_api),
+            Origin::Api => {
+                let environment = settings::of_tenant(&self.through_api, spec.tenant.as_str());
+                settings::build_target(spec, self.log_id, &environment)
+            }
         }
     }
 }
