@@ -21,6 +21,8 @@ use crate::launch::Loaded;
 
 /// The most subscriptions of a process; each has a task.
 const MAX_SUBSCRIPTIONS: usize = 100_000;
+/// The most of one tenant, so that nobody takes all.
+const MAX_SUBSCRIPTIONS_OF_TENANT: usize = 10_000;
 /// How long a change waits for calls that are on their way before it cuts them short.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
 /// The same for a deletion, whose events nobody wants any more.
@@ -171,6 +173,9 @@ impl Core {
         spec.validate()?;
         if self.roster.len() >= MAX_SUBSCRIPTIONS {
             return Err(ChangeError::TooMany { limit: MAX_SUBSCRIPTIONS });
+        }
+        if self.roster.of_tenant(spec.tenant.as_str()).len() >= MAX_SUBSCRIPTIONS_OF_TENANT {
+            return Err(ChangeError::TooMany { limit: MAX_SUBSCRIPTIONS_OF_TENANT });
         }
         let turn = self.turns.take(spec.tenant.as_str(), &spec.name).await;
         let target = self.build(&spec, Origin::Api).await?;

@@ -30,6 +30,11 @@ pub struct ApiKeyRecord {
     pub revoked_at_micros: Option<u64>,
 }
 
+impl ApiKeyRecord {
+    /// How many of a tenant's revoked keys are remembered, the latest.
+    pub const REVOKED_KEPT_PER_TENANT: u32 = 1_000;
+}
+
 const COLUMNS: &str =
     "id, secret_hash, tenant, name, scopes, created_at_micros, expires_at_micros, last_used_at_micros,
     revoked_at_micros";
@@ -43,6 +48,7 @@ impl State {
         let create = move |tx: &rusqlite::Savepoint<'_>| {
             tenants::ensure(tx, &key.tenant, key.created_at_micros)?;
             insert(tx, &key)?;
+            forget_revoked(tx, &key.tenant)?;
             audit_log::append(tx, &audit)
         };
         self.writer.write(create).await
@@ -135,6 +141,18 @@ impl State {
         };
         self.writer.write(note).await
     }
+}
+
+/// So that making and revoking keys fills no disk: what became of older ones is in the audit log.
+fn forget_revoked(connection: &Connection, tenant: &Tenant) -> Result<(), StateError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM api_keys WHERE tenant = ?1 AND revoked_at_micros <= (
+                 SELECT revoked_at_micros FROM api_keys WHERE tenant = ?1 AND revoked_at_micros IS NOT NULL
+                 ORDER BY revoked_at_micros DESC LIMIT 1 OFFSET ?2)",
+        )?
+        .execute((tenant.as_str(), ApiKeyRecord::REVOKED_KEPT_PER_TENANT))?;
+    Ok(())
 }
 
 fn insert(connection: &Connection, key: &ApiKeyRecord) -> Result<(), StateError> {

@@ -20,6 +20,8 @@ use crate::quota::{Quotas, TenantQuota};
 
 /// The most keys; each is in memory.
 const MAX_KEYS: usize = 100_000;
+/// The most of one tenant that are good.
+const MAX_KEYS_OF_TENANT: usize = 10_000;
 /// The id of the key that the configuration names.
 const BOOTSTRAP_ID: &str = "bootstrap";
 
@@ -134,6 +136,17 @@ impl ApiKeys {
     pub fn authorize(&self, presented: Option<&str>, scope: Scope) -> Result<Access, AuthError> {
         let access = self.authenticate(presented)?;
         if access.allows(scope) { Ok(access) } else { Err(AuthError::MissingScope(scope)) }
+    }
+
+    /// Whether a tenant may have one more; those that have expired do not count.
+    #[must_use]
+    pub fn has_room_for(&self, tenant: &Tenant) -> bool {
+        let now = now_micros();
+        let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
+        let counts = |grant: &&Arc<Grant>| {
+            grant.tenant == *tenant && grant.expires_at_micros.is_none_or(|expires| now < expires)
+        };
+        grants.values().filter(counts).count() < MAX_KEYS_OF_TENANT
     }
 
     /// Makes a key. It is good, and durable, once this returns Ok; what it says is known to the caller alone.
@@ -270,7 +283,7 @@ fn grant(key: &ApiKeyRecord, quotas: &Quotas) -> Grant {
         name: key.name.clone(),
         tenant: key.tenant.clone(),
         // A scope of a later release allows nothing here.
-        scopes: key.scopes.iter().filter_map(|name| name.parse().ok()).collect(),
+        scopes: Scopes::of_names(&key.scopes),
         quota: quotas.of(&key.tenant),
         expires_at_micros: key.expires_at_micros,
         last_used_micros: AtomicU64::new(0),

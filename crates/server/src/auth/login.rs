@@ -109,6 +109,11 @@ impl Logins {
         Self { state, passwords, sessions, names, addresses }
     }
 
+    /// Ends the wait of somebody who has been given a new password.
+    pub fn forget_failures(&self, user: &UserRecord) {
+        self.names.forget(&name_of(&user.tenant, &user.email));
+    }
+
     /// The failures by address, which all ways to log in share.
     pub(super) fn addresses(&self) -> Arc<Lockout<IpAddr>> {
         Arc::clone(&self.addresses)

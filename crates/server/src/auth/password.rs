@@ -3,6 +3,8 @@
 //! A hash takes tens of milliseconds and 19 MiB. So [`AT_ONCE`] are made at the same time, [`MOST_WAITING`] wait for their turn,
 //! and whoever comes beyond them is told to come back. A user who is not there costs what a user costs who is.
 
+use std::sync::Arc;
+
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use tokio::sync::Semaphore;
@@ -69,13 +71,16 @@ impl std::fmt::Debug for Password {
 /// Hashes and verifies.
 #[derive(Debug)]
 pub(super) struct Passwords {
-    places: Semaphore,
-    turns: Semaphore,
+    places: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
 }
 
 impl Passwords {
     pub(super) fn new() -> Self {
-        Self { places: Semaphore::new(AT_ONCE + MOST_WAITING), turns: Semaphore::new(AT_ONCE) }
+        Self {
+            places: Arc::new(Semaphore::new(AT_ONCE + MOST_WAITING)),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+        }
     }
 
     /// The hash to store, as a PHC string.
@@ -108,8 +113,15 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let _place = self.places.try_acquire().map_err(|_| PasswordError::Busy)?;
-        let _turn = self.turns.acquire().await.map_err(|error| PasswordError::Failed(error.to_string()))?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| PasswordError::Busy)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|error| PasswordError::Failed(error.to_string()))?;
+        // Both are the work's own: it goes on when nobody waits for it any more.
+        let work = move || {
+            let done = work();
+            drop((place, turn));
+            done
+        };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|error| PasswordError::Failed(error.to_string()))
     }

@@ -61,6 +61,12 @@ impl Scopes {
     /// Everything.
     pub const ALL: Self = Self(Scope::Admin as u8);
 
+    /// Those that are named; what is no scope's name allows nothing.
+    #[must_use]
+    pub fn of_names(names: &[String]) -> Self {
+        names.iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
     /// Whether it allows something; `admin` allows everything, and `tenant_admin` everything but that.
     #[must_use]
     pub fn allow(self, scope: Scope) -> bool {

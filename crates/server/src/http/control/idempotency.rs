@@ -13,7 +13,7 @@
 //!
 //! What was begun is finished, also when the client leaves: else its repeat would do it a second time.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,15 +39,56 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 const MAX_KEPT_BYTES: usize = 64 * 1024;
 /// The headers that are an answer's own.
 const KEPT_HEADERS: [HeaderName; 4] = [CONTENT_TYPE, CACHE_CONTROL, ETAG, LOCATION];
+/// The most bytes of requests that are under way, and of one tenant's; each counts for some at least.
+const MAX_BYTES_UNDER_WAY: usize = 64 * 1024 * 1024;
+const MAX_BYTES_OF_TENANT: usize = 16 * 1024 * 1024;
+const MIN_BYTES: usize = 16 * 1024;
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The answers that are kept, and the requests that are under way.
 #[derive(Debug, Clone)]
 pub(crate) struct Idempotency {
     answers: eventrelay_state::State,
-    under_way: Arc<Mutex<HashSet<RequestName>>>,
+    under_way: Arc<Mutex<UnderWay>>,
     /// What was begun.
     tasks: TaskTracker,
+}
+
+/// Requests that are finished whether their clients stay or go, so what they hold is bounded here.
+#[derive(Debug, Default)]
+struct UnderWay {
+    names: HashMap<RequestName, usize>,
+    bytes: usize,
+    bytes_by_tenant: HashMap<Tenant, usize>,
+}
+
+impl UnderWay {
+    fn add(&mut self, name: &RequestName, body_bytes: usize) -> Result<(), Problem> {
+        if self.names.contains_key(name) {
+            return Err(in_use());
+        }
+        let bytes = body_bytes.max(MIN_BYTES);
+        let of_tenant = self.bytes_by_tenant.get(&name.tenant).copied().unwrap_or(0);
+        // One alone is taken, however large it is.
+        let fits = self.bytes + bytes <= MAX_BYTES_UNDER_WAY && of_tenant + bytes <= MAX_BYTES_OF_TENANT;
+        if !fits && of_tenant > 0 {
+            return Err(too_many());
+        }
+        self.names.insert(name.clone(), bytes);
+        self.bytes += bytes;
+        self.bytes_by_tenant.insert(name.tenant.clone(), of_tenant + bytes);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &RequestName) {
+        let Some(bytes) = self.names.remove(name) else { return };
+        self.bytes -= bytes;
+        let left = self.bytes_by_tenant.get(&name.tenant).map_or(0, |all| all - bytes);
+        match left {
+            0 => self.bytes_by_tenant.remove(&name.tenant),
+            left => self.bytes_by_tenant.insert(name.tenant.clone(), left),
+        };
+    }
 }
 
 impl Idempotency {
@@ -61,10 +102,9 @@ impl Idempotency {
     }
 
     /// Claims a name, until the claim is dropped.
-    fn claim(&self, name: &RequestName) -> Option<Claim> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = under_way.insert(name.clone());
-        is_first.then(|| Claim { under_way: Arc::clone(&self.under_way), name: name.clone() })
+    fn claim(&self, name: &RequestName, body_bytes: usize) -> Result<Claim, Problem> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).add(name, body_bytes)?;
+        Ok(Claim { under_way: Arc::clone(&self.under_way), name: name.clone() })
     }
 
     async fn kept(&self, name: RequestName) -> Result<Option<AnswerRecord>, Problem> {
@@ -103,7 +143,7 @@ impl Idempotency {
 
 /// A name whose request is under way.
 struct Claim {
-    under_way: Arc<Mutex<HashSet<RequestName>>>,
+    under_way: Arc<Mutex<UnderWay>>,
     name: RequestName,
 }
 
@@ -165,11 +205,11 @@ impl Idempotency {
         request: Request,
         next: Next,
     ) -> Result<Response, Problem> {
-        let Some(_claim) = self.claim(&name) else { return Err(in_use()) };
         let (parts, body) = request.into_parts();
         // It was bounded when it was read.
         let body = axum::body::to_bytes(body, usize::MAX).await;
         let body = body.map_err(|error| Problem::internal(error.to_string()))?;
+        let _claim = self.claim(&name, body.len())?;
         // Another caller of the tenant gets no answer that was meant for the first, which may hold a secret.
         let fingerprint = fingerprint(asker, parts.uri.query().unwrap_or_default(), &body);
         match self.kept(name.clone()).await? {
@@ -224,6 +264,11 @@ fn in_use() -> Problem {
     .retry_after(Duration::from_secs(1))
 }
 
+fn too_many() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests are under way")
+        .retry_after(Duration::from_secs(1))
+}
+
 fn reused() -> Problem {
     let title = "Another request had this Idempotency-Key";
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", title)
@@ -240,6 +285,30 @@ fn unavailable(error: &StateError) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_under_way_is_bounded_and_one_tenant_leaves_room_for_others() {
+        let name = |tenant: &str, key: usize| RequestName {
+            tenant: Tenant::parse(tenant).unwrap(),
+            idempotency_key: key.to_string(),
+            method: "POST".to_owned(),
+            path: "/v1/keys".to_owned(),
+        };
+        let code = |result: Result<(), Problem>| result.map_err(|problem| problem.code());
+        let mut under_way = UnderWay::default();
+        let megabyte = 1024 * 1024;
+        let taken = (0..100).filter(|&key| under_way.add(&name("acme", key), megabyte).is_ok()).count();
+        assert_eq!(taken, 16);
+        assert_eq!(code(under_way.add(&name("acme", 0), 1)), Err("idempotency_key_in_use"));
+        assert_eq!(code(under_way.add(&name("acme", 100), 1)), Err("overloaded"));
+        assert_eq!(code(under_way.add(&name("globex", 0), megabyte)), Ok(()));
+        under_way.remove(&name("acme", 0));
+        assert_eq!(code(under_way.add(&name("acme", 100), 1)), Ok(()));
+        (0..101).for_each(|key| under_way.remove(&name("acme", key)));
+        under_way.remove(&name("globex", 0));
+        assert!(under_way.names.is_empty() && under_way.bytes_by_tenant.is_empty());
+        assert_eq!(under_way.bytes, 0);
+    }
 
     #[test]
     fn what_moves_from_the_query_to_the_body_is_another_request() {

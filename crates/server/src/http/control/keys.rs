@@ -116,7 +116,8 @@ pub(super) fn routes() -> OpenApiRouter<Resources> {
     post, path = "/v1/keys", tag = "keys", security(("bearer" = ["tenant_admin"])),
     request_body(content = NewKey, example = json!({"name": "the shop", "scopes": ["publish"], "tenant": "acme"})),
     responses((status = 201, description = "The key", body = Key,
-               headers(("location" = String, description = "Where it is shown"))))
+               headers(("location" = String, description = "Where it is shown"))),
+              (status = 409, description = "The tenant has too many"))
 )]
 async fn create_key(
     State(resources): State<Resources>,
@@ -128,6 +129,10 @@ async fn create_key(
     let new = checked(wanted, own)?;
     if !access.reaches(&new.tenant) || !access.scopes().include(new.scopes) {
         return Err(beyond_own_scopes());
+    }
+    if !resources.api_keys.has_room_for(&new.tenant) {
+        let title = "The tenant has too many API keys";
+        return Err(Problem::new(StatusCode::CONFLICT, "too_many_keys", title).detail("Revoke some first"));
     }
     let created = resources.api_keys.create(new, &author).await;
     let (key, record) = created.map_err(|error| of_state(&error))?;
@@ -187,6 +192,9 @@ async fn revoke_key(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let record = find(&resources, &access, id.clone()).await?;
+    if !access.scopes().include(Scopes::of_names(&record.scopes)) {
+        return Err(beyond_own_scopes());
+    }
     if !resources.api_keys.revoke(record, &author).await.map_err(|error| of_state(&error))? {
         return Err(absent());
     }

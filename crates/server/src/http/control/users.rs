@@ -266,6 +266,7 @@ async fn update_user(
     if_match.check(found.revision)?;
     let current = changes.current_password.take();
     let edit = checked_edit(changes)?;
+    let has_new_password = edit.password.is_some();
     let user = if access.allows(Scope::TenantAdmin) && !(is_self(&access, &id) && edit.password.is_some()) {
         accounts.users.change(&access, found, edit, &author).await
     } else {
@@ -273,6 +274,9 @@ async fn update_user(
         accounts.users.change_own_password(&accounts.logins, found, passwords, (&author, &source)).await
     };
     let user = user.map_err(refused)?;
+    if has_new_password {
+        accounts.logins.forget_failures(&user);
+    }
     tracing::info!(id = user.id, tenant = %user.tenant, "a user was changed");
     Ok(([(ETAG, etag(user.revision))], Json(User::of(user))))
 }
