@@ -211,6 +211,7 @@ impl<'a> Destination<'a> {
             Found::WrongMethod(others) => allow.extend(others),
             Found::Unknown => {}
         }
+        allow.extend(shared.svix.methods(path));
         if allow.is_empty() {
             return Self::Nowhere(Route::Unknown, Problem::not_found());
         }

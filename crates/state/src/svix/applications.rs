@@ -173,7 +173,7 @@ impl State {
             }
             tx.prepare_cached(
                 "UPDATE svix_applications SET uid = ?2, name = ?3, throttle_rate = ?4, metadata = ?5,
-                                              tokens_after_micros = ?6, updated_at_micros = ?7
+                                              tokens_after_micros = MAX(tokens_after_micros, ?6), updated_at_micros = ?7
                  WHERE id = ?1",
             )?
             .execute((

@@ -140,8 +140,8 @@ pub(super) async fn make(
         start_offset: resources.log.durable_offset(),
     };
     let state = resources.state().clone();
-    let made = throttled(resources, async move { state.create_svix_application(new).await }).await?;
-    resources.note(author, "application.create", &made.tenant, &made.id, Some(noted(&made))).await?;
+    let create = async move { state.create_svix_application(new).await };
+    let made = noted(resources, author, "application.create", create).await?;
     tracing::info!(application = made.id, tenant = %made.tenant, "an application was made");
     Ok(made)
 }
@@ -228,28 +228,30 @@ pub(super) async fn update(
     application: SvixApplication,
 ) -> Result<SvixApplication, Refusal> {
     let state = resources.state().clone();
-    let changed =
-        throttled(resources, async move { state.update_svix_application(application).await }).await?;
-    resources.note(author, "application.update", &changed.tenant, &changed.id, Some(noted(&changed))).await?;
-    Ok(changed)
+    let update = async move { state.update_svix_application(application).await };
+    noted(resources, author, "application.update", update).await
 }
 
-/// Changes an application, and has its endpoints keep to the rate that is stored from then on.
-async fn throttled(
+/// Changes an application, has its endpoints keep to the rate that is stored from then on, and notes it; all of it also when nobody
+/// waits for it any more.
+async fn noted(
     resources: &Resources,
+    author: &Author,
+    action: &'static str,
     change: impl Future<Output = Result<SvixApplication, SvixChangeError>> + Send + 'static,
 ) -> Result<SvixApplication, Refusal> {
-    let by = resources.clone();
+    let (by, author) = (resources.clone(), author.clone());
     let done = async move {
         let changed = change.await?;
         by.engine.keep_stored_rate(changed.tenant.to_string()).await?;
+        by.note(&author, action, &changed.tenant, &changed.id, Some(shown(&changed))).await?;
         Ok(changed)
     };
     resources.engine.finish(done).await?
 }
 
 /// What the audit log says of an application.
-fn noted(application: &SvixApplication) -> Value {
+fn shown(application: &SvixApplication) -> Value {
     json!({"name": application.name, "uid": application.uid, "throttle_rate": application.throttle_rate,
            "metadata": application.metadata, "tokens_after_micros": application.tokens_after_micros})
 }
@@ -290,12 +292,11 @@ async fn delete(
     }
     let (by, gone) = (resources.clone(), application.clone());
     let done = async move {
-        by.state().delete_svix_application(gone.id).await?;
+        by.state().delete_svix_application(gone.id.clone()).await?;
         by.engine.keep_stored_rate(gone.tenant.to_string()).await?;
-        Ok::<_, Refusal>(())
+        by.note(&author, "application.delete", &gone.tenant, &gone.id, None).await
     };
     resources.engine.finish(done).await??;
-    resources.note(&author, "application.delete", &application.tenant, &application.id, None).await?;
     tracing::info!(application = application.id, tenant = %application.tenant, "an application was deleted");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,7 @@
 //! An attempt as the kept attempt that it is, and what became of a message at an endpoint.
 
 use eventrelay_event::{MessageId, Purpose, StoredEvent, Timestamp};
+use eventrelay_sinks::UrlView;
 use eventrelay_state::{AttemptId, AttemptOutcome, AttemptRecord, DeliveryState};
 use serde::Serialize;
 
@@ -91,6 +92,7 @@ impl AttemptOut {
         kept: &Kept,
         (endpoint, subscription): &Found,
         event: &StoredEvent,
+        urls: UrlView,
         with_content: bool,
         with_message: bool,
     ) -> Result<Self, Refusal> {
@@ -106,7 +108,7 @@ impl AttemptOut {
             id: ids::attempt(record.started_at_micros, subscription.id, kept.id),
             msg_id: MessageId(event.id()).to_string(),
             endpoint_id: endpoint.id.clone(),
-            url: endpoint::url(&subscription.spec),
+            url: endpoint::url(&subscription.spec, urls),
             status: status.number(),
             status_text: status.text(),
             response,

@@ -110,6 +110,7 @@ async fn of_endpoint(
     let application = resources.application(&caller, app).await?;
     let endpoint = resources.endpoint(&application, name).await?;
     let (mut looking, wanted) = (Looking::of(&parameters)?, Wanted::of(&parameters)?);
+    let urls = caller.urls();
     let page = resources.block(move |resources| {
         let most = usize::try_from(wanted.limit).unwrap_or(usize::MAX) + 1;
         let mut shown = Vec::new();
@@ -128,6 +129,7 @@ async fn of_endpoint(
                         &kept,
                         &endpoint,
                         &event,
+                        urls,
                         looking.with_content,
                         looking.with_message,
                     )?);
@@ -158,6 +160,7 @@ async fn of_message(
         endpoints.retain(|(endpoint, _)| endpoint.id == wanted || endpoint.uid.as_deref() == Some(wanted));
     }
     let (mut looking, wanted) = (Looking::of(&parameters)?, Wanted::of(&parameters)?);
+    let urls = caller.urls();
     looking.query.offset = Some(event.offset());
     let page = resources.block(move |resources| {
         let mut found: Vec<(AttemptId, AttemptOut)> = Vec::new();
@@ -165,7 +168,10 @@ async fn of_message(
             for (id, record) in resources.state().attempts(endpoint.1.id, &looking.query, READ_ATTEMPTS)? {
                 let kept = Kept { id, record };
                 if looking.wants(&kept) {
-                    found.push((id, AttemptOut::of(&kept, endpoint, &event, looking.with_content, false)?));
+                    found.push((
+                        id,
+                        AttemptOut::of(&kept, endpoint, &event, urls, looking.with_content, false)?,
+                    ));
                 }
             }
         }
@@ -255,7 +261,10 @@ async fn endpoints_of_message(
     let deliveries = resources.block(move |resources| Ok(resources.engine.deliveries_of(&event)?)).await?;
     let shown = endpoints.into_iter().filter_map(|found| {
         let delivery = deliveries.iter().find(|delivery| delivery.subscription == found.0.subscription)?;
-        Some(MessageEndpointOut { outcome: Outcome::of(&delivery.state), endpoint: EndpointOut::of(found) })
+        Some(MessageEndpointOut {
+            outcome: Outcome::of(&delivery.state),
+            endpoint: EndpointOut::of(found, caller.urls()),
+        })
     });
     let is_behind = |one: &MessageEndpointOut| match &wanted.behind {
         Some(behind) if wanted.is_back => one.endpoint.id < *behind,
@@ -275,7 +284,7 @@ async fn get(
     Path((app, message, attempt)): Path<(String, String, String)>,
 ) -> Result<Json<AttemptOut>, Refusal> {
     let (kept, endpoint, event) = find(&resources, &caller, app, &message, &attempt).await?;
-    Ok(Json(AttemptOut::of(&kept, &endpoint, &event, true, false)?))
+    Ok(Json(AttemptOut::of(&kept, &endpoint, &event, caller.urls(), true, false)?))
 }
 
 async fn find(

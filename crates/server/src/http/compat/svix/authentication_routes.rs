@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use eventrelay_state::SvixApplication;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::application_routes::{self, ApplicationIn};
 use super::caller::Caller;
@@ -69,6 +70,8 @@ async fn portal_access(
     };
     let lifetime = Duration::from_secs(seconds);
     let read_only = wanted.read_only.unwrap_or(false);
+    let what = json!({"read_only": read_only, "lifetime_seconds": seconds});
+    resources.note(&author, "application.token", &application.tenant, &application.id, Some(what)).await?;
     let token = token::application_token(secret, &application.id, lifetime, read_only);
     let server = resources.public_url.as_ref().map_or_else(
         || format!("{}://{}", if source.is_tls { "https" } else { "http" }, caller.host()),

@@ -2,7 +2,8 @@
 
 use axum::extract::FromRequestParts;
 use eventrelay_event::Tenant;
-use eventrelay_state::SvixApplication;
+use eventrelay_sinks::UrlView;
+use eventrelay_state::{State, SvixApplication};
 use http::header::HOST;
 use http::request::Parts;
 
@@ -10,12 +11,14 @@ use super::super::options::JwtSecret;
 use super::token::{self, Subject};
 use crate::auth::{Access, ApiKeys, AuthError, Scope, Scopes};
 use crate::http::authentication::{presented, refused};
+use crate::http::control::refusals::of_state;
 use crate::http::problem::Problem;
 
 /// Who asks, for handlers.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     reach: Reach,
+    scopes: Scopes,
     host: String,
 }
 
@@ -28,15 +31,16 @@ enum Reach {
 }
 
 /// Lets in who may do what needs `scope`.
-pub(super) fn admit(
+pub(super) async fn admit(
     api_keys: &ApiKeys,
+    state: &State,
     secret: Option<&JwtSecret>,
     parts: &mut Parts,
     scope: Scope,
 ) -> Result<Access, Problem> {
     let shown = presented(&parts.headers).map_err(|_| refused(AuthError::Unauthenticated))?;
     let (reach, access) = match shown {
-        Some(shown) if token::is_one(shown) => of_token(api_keys, secret, shown)?,
+        Some(shown) if token::is_one(shown) => of_token(api_keys, state, secret, shown).await?,
         shown => {
             let access = api_keys.authenticate(shown).map_err(refused)?;
             let reach = match access.allows(Scope::Admin) {
@@ -51,21 +55,40 @@ pub(super) fn admit(
     }
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = host.or(parts.uri.host()).unwrap_or_default().to_owned();
-    parts.extensions.insert(Caller { reach, host });
+    parts.extensions.insert(Caller { reach, scopes: access.scopes(), host });
     Ok(access)
 }
 
-fn of_token(api_keys: &ApiKeys, secret: Option<&JwtSecret>, shown: &str) -> Result<(Reach, Access), Problem> {
+async fn of_token(
+    api_keys: &ApiKeys,
+    state: &State,
+    secret: Option<&JwtSecret>,
+    shown: &str,
+) -> Result<(Reach, Access), Problem> {
     let subject = secret.and_then(|secret| token::verify(secret, shown));
-    let (name, reach, scopes) = match subject.ok_or_else(|| refused(AuthError::Unauthenticated))? {
-        Subject::Organization { id } => (id, Reach::Everything, Scopes::ALL),
+    Ok(match subject.ok_or_else(|| refused(AuthError::Unauthenticated))? {
+        Subject::Organization { id } => {
+            (Reach::Everything, api_keys.token_access(&id, Tenant::default(), Scopes::ALL))
+        }
         Subject::Application { id, issued_at_micros, is_read_only } => {
             let scopes = if is_read_only { &[Scope::Read][..] } else { &[Scope::Read, Scope::Manage] };
-            let scopes = scopes.iter().copied().collect();
-            (id.clone(), Reach::Application { id, issued_at_micros }, scopes)
+            // What its users ask for is at the cost of its own tenant, and of nobody else.
+            let tenant = tenant_of(state, id.clone()).await?;
+            let access = api_keys.token_access(&id, tenant, scopes.iter().copied().collect());
+            (Reach::Application { id, issued_at_micros }, access)
         }
-    };
-    Ok((reach, api_keys.token_access(&name, Tenant::default(), scopes)))
+    })
+}
+
+/// The tenant that an application is.
+async fn tenant_of(state: &State, id: String) -> Result<Tenant, Problem> {
+    let state = state.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        Ok(state.svix_application(&id)?.filter(|application| application.id == id))
+    });
+    let found = read.await.map_err(|error| Problem::internal(error.to_string()))?;
+    let found: Option<SvixApplication> = found.map_err(|error| of_state(&error))?;
+    found.map(|application| application.tenant).ok_or_else(Problem::not_found)
 }
 
 impl Caller {
@@ -91,6 +114,16 @@ impl Caller {
             Reach::Application { issued_at_micros, .. } => issued_at_micros,
             Reach::Everything | Reach::Tenant(_) => 0,
         }
+    }
+
+    /// Whether the caller may do what needs a scope.
+    pub(super) fn may(&self, scope: Scope) -> bool {
+        self.scopes.allow(scope)
+    }
+
+    /// How much of an endpoint's URL is shown.
+    pub(super) fn urls(&self) -> UrlView {
+        if self.may(Scope::Manage) { UrlView::Whole } else { UrlView::Origin }
     }
 
     /// Where the server was asked.

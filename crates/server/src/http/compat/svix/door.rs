@@ -79,8 +79,17 @@ impl SvixApi {
 
     /// Finds what is meant; none where nothing has the path and method. Older SDKs end paths with a slash.
     pub(crate) fn find(&self, method: &Method, path: &str) -> Option<&Operation> {
+        // Who asks for the head of an answer is answered as who asks for all of it.
+        let method = if method == Method::HEAD { &Method::GET } else { method };
         let matched = self.operations.at(without_slash(path)).ok()?;
         matched.value.iter().find(|operation| operation.method == method)
+    }
+
+    /// What a path can be asked for.
+    pub(crate) fn methods(&self, path: &str) -> impl Iterator<Item = &str> {
+        let matched = self.operations.at(without_slash(path)).ok();
+        let methods = matched.into_iter().flat_map(|matched| matched.value).map(|it| it.method.as_str());
+        methods.flat_map(|method| [Some(method), (method == "GET").then_some("HEAD")]).flatten()
     }
 }
 
@@ -115,7 +124,7 @@ async fn call(
     let mut parts = parts.clone();
     parts.uri = trimmed(&parts.uri)?;
     if let Some(scope) = operation.scope {
-        let access = client.admit(shared, &mut parts, scope)?;
+        let access = client.admit(shared, &mut parts, scope).await?;
         access.quota().admit_requests(1).map_err(|exceeded| Problem::quota(&exceeded))?;
         parts.extensions.insert(access);
     }

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 
 use eventrelay_event::Timestamp;
+use eventrelay_sinks::UrlView;
 use eventrelay_state::{Lifecycle, Subscription};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -79,10 +80,7 @@ pub(super) fn set_channels(
     channels: Option<&[String]>,
 ) -> Result<(), Refusal> {
     let channels = channels.unwrap_or_default();
-    if channels.len() > MAX_CHANNELS || channels.iter().any(|name| name.len() > MAX_CHANNEL_CHARS) {
-        let why = format!("must be at most {MAX_CHANNELS}, of at most {MAX_CHANNEL_CHARS} characters");
-        return Err(Refusal::invalid("channels", why));
-    }
+    check_channels(channels)?;
     channels.iter().try_for_each(|name| ids::check_name("channels", name))?;
     let mine = format!("!has(event.headers.{ENDPOINT}) || event.headers.{ENDPOINT} == '{endpoint_id}'");
     let one = |name: &String| format!("event.headers.{CHANNELS}.contains(',{name},')");
@@ -94,6 +92,15 @@ pub(super) fn set_channels(
     spec.metadata.insert(CHANNELS_NOTE.to_owned(), channels.join(","));
     let of_channel = any.join(" || ");
     set_filter(spec, "cel", format!("({mine}) && has(event.headers.{CHANNELS}) && ({of_channel})").into())
+}
+
+/// Refuses what nobody has a use for.
+pub(super) fn check_channels(channels: &[String]) -> Result<(), Refusal> {
+    if channels.len() > MAX_CHANNELS || channels.iter().any(|name| name.len() > MAX_CHANNEL_CHARS) {
+        let why = format!("must be at most {MAX_CHANNELS}, of at most {MAX_CHANNEL_CHARS} characters");
+        return Err(Refusal::invalid("channels", why));
+    }
+    Ok(())
 }
 
 fn set_filter(spec: &mut Subscription, part: &str, value: Value) -> Result<(), Refusal> {
@@ -144,9 +151,11 @@ pub(super) fn is_sensitive(header: &str) -> bool {
     SENSITIVE_HEADERS.contains(&header.to_ascii_lowercase().as_str())
 }
 
-/// Where it delivers to.
-pub(super) fn url(spec: &Subscription) -> String {
-    setting(spec, "url").and_then(Value::as_str).unwrap_or_default().to_owned()
+/// Where it delivers to, as far as that is shown: a URL's path may be what lets somebody in.
+pub(super) fn url(spec: &Subscription, urls: UrlView) -> String {
+    let Some(sink) = &spec.sink else { return String::new() };
+    let shown = eventrelay_sinks::redacted(&sink.settings, urls);
+    shown.get("url").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn list_of(values: Option<&Value>) -> Option<Vec<String>> {
@@ -181,11 +190,11 @@ pub(super) struct EndpointOut {
 }
 
 impl EndpointOut {
-    pub(super) fn of((endpoint, record): Found) -> Self {
+    pub(super) fn of((endpoint, record): Found, urls: UrlView) -> Self {
         let spec = record.spec;
         let event_types = list_of(filter_of(&spec).get("types"));
         let throttle_rate = spec.max_events_per_second.map(std::num::NonZeroU32::get);
-        let url = url(&spec);
+        let url = url(&spec, urls);
         let mut metadata = spec.metadata;
         let channels = metadata.remove(CHANNELS_NOTE);
         Self {
@@ -207,12 +216,11 @@ impl EndpointOut {
     }
 
     /// Whether a message of this type and these channels is for it, now.
-    pub(super) fn would_take(&self, event_type: &str, channels: &[String]) -> bool {
+    pub(super) fn would_take(&self, event_type: &str, channels: &[&str]) -> bool {
         let is_among = |wanted: &Option<Vec<String>>, names: &[&str]| {
             wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|name| names.contains(&name.as_str())))
         };
-        let channels: Vec<&str> = channels.iter().map(String::as_str).collect();
-        !self.disabled && is_among(&self.event_types, &[event_type]) && is_among(&self.channels, &channels)
+        !self.disabled && is_among(&self.event_types, &[event_type]) && is_among(&self.channels, channels)
     }
 }
 
@@ -234,7 +242,7 @@ mod tests {
         spec.validate().unwrap();
         assert_eq!((spec.retry.max_attempts.get(), &spec.retry.schedule_ms[..]), (3, &[5, 6][..]));
         assert_eq!(setting(&spec, "secrets"), Some(&json!(["whsec_c2VjcmV0"])));
-        assert_eq!(url(&spec), "https://example.com/");
+        assert_eq!(url(&spec, UrlView::Whole), "https://example.com/");
     }
 
     #[test]

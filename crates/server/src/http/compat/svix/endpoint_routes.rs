@@ -8,6 +8,7 @@ use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use eventrelay_delivery::ChangeError;
+use eventrelay_sinks::UrlView;
 use eventrelay_state::{Lifecycle, Subscription, SvixApplication, SvixEndpoint};
 use http::StatusCode;
 use serde::Deserialize;
@@ -105,7 +106,7 @@ async fn create(
 ) -> Result<impl IntoResponse, Refusal> {
     let application = resources.application(&caller, app).await?;
     let made = make(&resources, &author, &application, wanted).await?;
-    Ok((StatusCode::CREATED, Json(EndpointOut::of(made))))
+    Ok((StatusCode::CREATED, Json(EndpointOut::of(made, UrlView::Whole))))
 }
 
 async fn make(
@@ -160,7 +161,7 @@ async fn list(
     let application = resources.application(&caller, app).await?;
     let found = resources.read(move |state| state.svix_endpoints(&application.id, &page)).await?;
     let page = List::new(found, &wanted, |(endpoint, _)| endpoint.id.clone());
-    Ok(Json(page.map(EndpointOut::of)))
+    Ok(Json(page.map(|found| EndpointOut::of(found, caller.urls()))))
 }
 
 async fn get(
@@ -169,7 +170,7 @@ async fn get(
     Path((app, name)): Path<(String, String)>,
 ) -> Result<Json<EndpointOut>, Refusal> {
     let application = resources.application(&caller, app).await?;
-    Ok(Json(EndpointOut::of(resources.endpoint(&application, name).await?)))
+    Ok(Json(EndpointOut::of(resources.endpoint(&application, name).await?, caller.urls())))
 }
 
 async fn put(
@@ -183,7 +184,7 @@ async fn put(
     match resources.endpoint(&application, name.clone()).await {
         Ok(known) => {
             let changed = change(&resources, &author, known, wanted.into_patch()).await?;
-            Ok((StatusCode::OK, Json(EndpointOut::of(changed))))
+            Ok((StatusCode::OK, Json(EndpointOut::of(changed, UrlView::Whole))))
         }
         Err(Refusal::Problem(problem))
             if problem.code() == "not_found" && !name.starts_with(ids::ENDPOINT) =>
@@ -191,7 +192,7 @@ async fn put(
             // It is made under the uid that it was looked for.
             let uid = Some(wanted.uid.clone().unwrap_or(name));
             let made = make(&resources, &author, &application, EndpointIn { uid, ..wanted }).await?;
-            Ok((StatusCode::CREATED, Json(EndpointOut::of(made))))
+            Ok((StatusCode::CREATED, Json(EndpointOut::of(made, UrlView::Whole))))
         }
         Err(refusal) => Err(refusal),
     }
@@ -206,7 +207,7 @@ async fn patch(
 ) -> Result<Json<EndpointOut>, Refusal> {
     let application = resources.application(&caller, app).await?;
     let known = resources.endpoint(&application, name).await?;
-    Ok(Json(EndpointOut::of(change(&resources, &author, known, patch).await?)))
+    Ok(Json(EndpointOut::of(change(&resources, &author, known, patch).await?, UrlView::Whole)))
 }
 
 async fn change(
@@ -215,7 +216,7 @@ async fn change(
     known: Found,
     mut patch: EndpointPatch,
 ) -> Result<Found, Refusal> {
-    let (mut endpoint, _) = known;
+    let (mut endpoint, record) = known;
     // What is wrong with the rest must not leave the name changed.
     if let Some(uid) = patch.uid.take()
         && uid != endpoint.uid
@@ -223,6 +224,9 @@ async fn change(
         uid.iter().try_for_each(|uid| ids::check_name("uid", uid))?;
         let renamed = SvixEndpoint { uid, ..endpoint.clone() };
         edit(resources, author, &endpoint, |spec| patch.apply(&endpoint.id, spec)).await?;
+        let named = json!({"endpoint": endpoint.id, "uid": renamed.uid});
+        let tenant = &record.spec.tenant;
+        resources.note(author, "endpoint.rename", tenant, &endpoint.subscription, Some(named)).await?;
         resources.state().name_svix_endpoint(renamed.clone()).await?;
         endpoint = renamed;
     } else {

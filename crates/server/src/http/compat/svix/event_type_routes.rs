@@ -3,11 +3,11 @@
 
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
-use eventrelay_event::Timestamp;
+use eventrelay_event::{Tenant, Timestamp};
 use eventrelay_state::SvixEventType;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::ids::check_name;
 use super::json::{Json, Patched, patched};
@@ -18,7 +18,8 @@ use super::resources::Resources;
 use super::routes::Routes;
 use super::schema::Schema;
 use super::schema_check::newest_schema;
-use crate::auth::Scope;
+use crate::auth::{Author, Scope};
+use crate::http::control::author::RequestAuthor;
 
 const MAX_DESCRIPTION_CHARS: usize = 4096;
 /// The most schemas of a type.
@@ -156,10 +157,12 @@ fn wanted_type(name: String, wanted: EventTypeIn) -> SvixEventType {
 
 async fn create(
     State(resources): State<Resources>,
+    RequestAuthor(author): RequestAuthor,
     Json(wanted): Json<EventTypeIn>,
 ) -> Result<impl IntoResponse, Refusal> {
     let name = wanted.name.clone().ok_or_else(|| Refusal::invalid("name", "is missing"))?;
     let made = save(&resources, wanted_type(name, wanted), true).await?;
+    note(&resources, &author, "event_type.create", &made).await?;
     Ok((StatusCode::CREATED, Json(EventTypeOut::of(made, true))))
 }
 
@@ -190,18 +193,21 @@ async fn get(
 
 async fn put(
     State(resources): State<Resources>,
+    RequestAuthor(author): RequestAuthor,
     Path(name): Path<String>,
     Json(wanted): Json<EventTypeIn>,
 ) -> Result<impl IntoResponse, Refusal> {
     let known = name.clone();
     let is_known = resources.read(move |state| state.svix_event_type(&known)).await?.is_some();
     let saved = save(&resources, wanted_type(name, wanted), false).await?;
+    note(&resources, &author, "event_type.update", &saved).await?;
     let status = if is_known { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(EventTypeOut::of(saved, true))))
 }
 
 async fn patch(
     State(resources): State<Resources>,
+    RequestAuthor(author): RequestAuthor,
     Path(name): Path<String>,
     Json(patch): Json<EventTypePatch>,
 ) -> Result<Json<EventTypeOut>, Refusal> {
@@ -212,16 +218,32 @@ async fn patch(
     event_type.schemas = patch.schemas.unwrap_or(event_type.schemas);
     event_type.group_name = patch.group_name.unwrap_or(event_type.group_name);
     event_type.feature_flags = patch.feature_flags.unwrap_or(event_type.feature_flags);
-    Ok(Json(EventTypeOut::of(save(&resources, event_type, false).await?, true)))
+    let saved = save(&resources, event_type, false).await?;
+    note(&resources, &author, "event_type.update", &saved).await?;
+    Ok(Json(EventTypeOut::of(saved, true)))
+}
+
+/// Types are all tenants', so what is done to them is in the default tenant's audit log.
+async fn note(
+    resources: &Resources,
+    author: &Author,
+    action: &'static str,
+    event_type: &SvixEventType,
+) -> Result<(), Refusal> {
+    let shown = json!({"description": event_type.description, "archived": event_type.archived,
+                       "deprecated": event_type.deprecated, "schemas": event_type.schemas});
+    resources.note(author, action, &Tenant::default(), &event_type.name, Some(shown)).await
 }
 
 /// Archives it; `expunge=true` forgets it.
 async fn delete(
     State(resources): State<Resources>,
+    RequestAuthor(author): RequestAuthor,
     Path(name): Path<String>,
     parameters: Parameters,
 ) -> Result<StatusCode, Refusal> {
     let event_type = find(&resources, name).await?;
+    note(&resources, &author, "event_type.delete", &event_type).await?;
     if parameters.flag("expunge", false)? {
         resources.state().delete_svix_event_type(event_type.name.clone()).await?;
         resources.schema_check.forget(&event_type.name);

@@ -1,5 +1,6 @@
 //! `/api/v1/app/{app}/endpoint/{endpoint}/send-example`: a message for one endpoint alone. It is an event as any other, so
-//! subscriptions of the tenant that are no endpoints get it too; its header tells it apart.
+//! subscriptions of the tenant that are no endpoints get it too; its header tells it apart. What it says is the operator's example,
+//! but for who may publish.
 
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
@@ -15,7 +16,8 @@ use super::message::{self, ENDPOINT, Labels, MessageOut};
 use super::refusal::Refusal;
 use super::resources::Resources;
 use super::routes::Routes;
-use crate::auth::Scope;
+use crate::auth::{AuthError, Scope};
+use crate::http::authentication::refused;
 use crate::http::problem::Problem;
 
 pub(super) fn routes() -> Routes<Resources> {
@@ -36,6 +38,9 @@ async fn send(
     Path((app, name)): Path<(String, String)>,
     Json(wanted): Json<ExampleIn>,
 ) -> Result<impl IntoResponse, Refusal> {
+    if wanted.payload.is_some() && !caller.may(Scope::Publish) {
+        return Err(refused(AuthError::MissingScope(Scope::Publish)).into());
+    }
     let application = resources.application(&caller, app).await?;
     let (endpoint, _) = resources.endpoint(&application, name).await?;
     let payload = match wanted.payload {

@@ -1,4 +1,5 @@
-//! `/api/v1/app/{app}/endpoint/{endpoint}/headers`: what is added to each request. Values of those that hold secrets are not shown.
+//! `/api/v1/app/{app}/endpoint/{endpoint}/headers`: what is added to each request. Values of those that hold secrets are not shown,
+//! and none to who may not change them.
 
 use std::collections::BTreeMap;
 
@@ -43,8 +44,9 @@ async fn get(
 ) -> Result<Json<HeadersOut>, Refusal> {
     let application = resources.application(&caller, app).await?;
     let (_, record) = resources.endpoint(&application, name).await?;
-    let (hidden, headers): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        endpoint::headers(&record.spec).into_iter().partition(|(name, _)| endpoint::is_sensitive(name));
+    let (hidden, headers): (BTreeMap<_, _>, BTreeMap<_, _>) = endpoint::headers(&record.spec)
+        .into_iter()
+        .partition(|(name, _)| !caller.may(Scope::Manage) || endpoint::is_sensitive(name));
     Ok(Json(HeadersOut { headers, sensitive: hidden.into_keys().collect() }))
 }
 

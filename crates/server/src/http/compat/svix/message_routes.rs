@@ -10,6 +10,7 @@ use std::ops::Range;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use eventrelay_event::{EventId, MessageId};
+use eventrelay_sinks::UrlView;
 use eventrelay_state::SvixApplication;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use serde_json::value::RawValue;
 
 use super::application_routes::{self, ApplicationIn};
 use super::caller::Caller;
+use super::endpoint::{self, EndpointOut};
 use super::idempotency::idempotency_key;
 use super::json::Json;
 use super::list::{List, Wanted};
@@ -244,11 +246,13 @@ async fn precheck(
     Json(wanted): Json<PrecheckIn>,
 ) -> Result<Json<PrecheckOut>, Refusal> {
     let application = resources.application(&caller, app).await?;
-    let endpoints = resources.endpoints(&application).await?;
     let channels = wanted.channels.unwrap_or_default();
+    endpoint::check_channels(&channels)?;
+    let endpoints = resources.endpoints(&application).await?;
+    let channels: Vec<&str> = channels.iter().map(String::as_str).collect();
     let active = endpoints
         .into_iter()
-        .any(|found| super::endpoint::EndpointOut::of(found).would_take(&wanted.event_type, &channels));
+        .any(|found| EndpointOut::of(found, UrlView::Origin).would_take(&wanted.event_type, &channels));
     Ok(Json(PrecheckOut { active }))
 }
 

@@ -73,6 +73,7 @@ use crate::http::service::{Services, Shared};
 #[derive(Debug)]
 struct Svix {
     secret: Option<JwtSecret>,
+    state: eventrelay_state::State,
 }
 
 fn client(
@@ -87,7 +88,8 @@ fn client(
         None
     });
     let resources = Resources::new(services, secret.clone(), options, public_url);
-    (Svix { secret }, routes(idempotency).with_state(resources))
+    let state = resources.state().clone();
+    (Svix { secret, state }, routes(idempotency).with_state(resources))
 }
 
 /// All resources: a line for each file.
@@ -111,8 +113,8 @@ fn routes(idempotency: Idempotency) -> Routes<Resources> {
 
 impl Svix {
     /// What the caller may do, if that includes `scope`. What handlers want to know of the caller goes into the extensions.
-    fn admit(&self, shared: &Shared, parts: &mut Parts, scope: Scope) -> Result<Access, Problem> {
-        caller::admit(&shared.api_keys, self.secret.as_ref(), parts, scope)
+    async fn admit(&self, shared: &Shared, parts: &mut Parts, scope: Scope) -> Result<Access, Problem> {
+        caller::admit(&shared.api_keys, &self.state, self.secret.as_ref(), parts, scope).await
     }
 
     /// A problem in the form of Svix.

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use eventrelay_delivery::{RedriveRequest, ReplayRequest};
 use eventrelay_event::Timestamp;
 use eventrelay_expression::EventFilter;
-use eventrelay_state::{ReplayRecord, ReplayState, Start, Subscription, SvixEndpoint};
+use eventrelay_state::{ReplayRecord, ReplayState, Start, Subscription, SvixApplication, SvixEndpoint};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -91,9 +91,10 @@ async fn endpoint_of(
     resources: &Resources,
     caller: &Caller,
     (app, name): (String, String),
-) -> Result<Found, Refusal> {
+) -> Result<(SvixApplication, Found), Refusal> {
     let application = resources.application(caller, app).await?;
-    resources.endpoint(&application, name).await
+    let endpoint = resources.endpoint(&application, name).await?;
+    Ok((application, endpoint))
 }
 
 /// Notes what is about to be done.
@@ -118,7 +119,7 @@ async fn recover(
     Path(names): Path<(String, String)>,
     Json(period): Json<PeriodIn>,
 ) -> Started {
-    let (endpoint, record) = endpoint_of(&resources, &caller, names).await?;
+    let (_, (endpoint, record)) = endpoint_of(&resources, &caller, names).await?;
     note(&resources, &author, &record.spec, RECOVER, &period).await?;
     let replay = redrive(&resources, &endpoint, &period, EventFilter::default()).await?;
     Ok((StatusCode::ACCEPTED, Json(TaskOut::of(&replay, RECOVER))))
@@ -132,10 +133,10 @@ async fn replay_missing(
     Path(names): Path<(String, String)>,
     Json(period): Json<PeriodIn>,
 ) -> Started {
-    let (endpoint, record) = endpoint_of(&resources, &caller, names).await?;
+    let (application, (endpoint, record)) = endpoint_of(&resources, &caller, names).await?;
     note(&resources, &author, &record.spec, REPLAY, &period).await?;
     let (since, until) = period.bounds()?;
-    let from = resolve(&resources, since).await?.min(record.start_offset);
+    let from = resolve(&resources, since).await?.max(application.start_offset).min(record.start_offset);
     let to = match until {
         Some(until) => resolve(&resources, until).await?.min(record.start_offset),
         None => record.start_offset,
@@ -158,7 +159,7 @@ async fn bulk_replay(
     Path(names): Path<(String, String)>,
     Json(wanted): Json<BulkIn>,
 ) -> Started {
-    let (endpoint, record) = endpoint_of(&resources, &caller, names).await?;
+    let (application, (endpoint, record)) = endpoint_of(&resources, &caller, names).await?;
     if wanted.status_code_class.is_some() || wanted.tag.is_some() {
         return Err(Refusal::unsupported("Messages are not chosen by statusCodeClass or tag"));
     }
@@ -168,12 +169,14 @@ async fn bulk_replay(
         Some(Some(Status::Fail)) => redrive(&resources, &endpoint, &wanted.period, filter).await?,
         None => {
             let (since, until) = wanted.period.bounds()?;
-            let request = ReplayRequest {
-                from: Start::Time(since),
-                to: until.map(Start::Time),
-                filter,
-                max_events_per_second: None,
+            // What the tenant had before is not the application's.
+            let from = resolve(&resources, since).await?.max(application.start_offset);
+            let to = match until {
+                Some(until) => Some(Start::Offset(resolve(&resources, until).await?.max(from))),
+                None => None,
             };
+            let request =
+                ReplayRequest { from: Start::Offset(from), to, filter, max_events_per_second: None };
             resources.engine.replay(&endpoint.tenant, &endpoint.subscription, request).await?
         }
         Some(_) => return Err(Refusal::invalid("status", "must be 2 (fail), or left out")),
