@@ -38,7 +38,7 @@ pub(crate) struct RouteHandles {
     duration: Histogram,
 }
 
-/// What is answered: nothing redirects.
+/// What statuses are told apart by. The few below 400 that are no 2xx, such as the 303 of a login, count as `2xx`.
 const CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
