@@ -50,9 +50,9 @@ impl Engine {
     /// for a retry. Dead letters stay. Gives the offset; durable once this returns Ok.
     ///
     /// # Errors
-    /// When there is no such subscription or place, or the process is ending.
+    /// When no such subscription runs, there is no such place, or the process is ending.
     pub async fn seek(&self, tenant: &str, name: &str, to: Start) -> Result<u64, ControlError> {
-        let handle = self.roster().find(tenant, name)?;
+        let handle = self.running(tenant, name).await?;
         let offset = resolve_start(&self.roster().log, to).await?;
         let (done, moved) = oneshot::channel();
         handle.command(Command::Seek { offset, done }).await?;
@@ -64,14 +64,14 @@ impl Engine {
     /// kill has cut short. Durable once this returns Ok.
     ///
     /// # Errors
-    /// When there is no such subscription or place, or it has too many replays under way.
+    /// When no such subscription runs, there is no such place, or too many replays are under way.
     pub async fn replay(
         &self,
         tenant: &str,
         name: &str,
         request: ReplayRequest,
     ) -> Result<ReplayRecord, ControlError> {
-        let handle = self.roster().find(tenant, name)?;
+        let handle = self.running(tenant, name).await?;
         let log = &self.roster().log;
         let start_offset = resolve_start(log, request.from).await?;
         let end = match request.to {
@@ -94,14 +94,14 @@ impl Engine {
     /// refused stays one. Durable once this returns Ok.
     ///
     /// # Errors
-    /// When there is no such subscription, or it has too many replays under way.
+    /// When no such subscription runs, or it has too many replays under way.
     pub async fn redrive(
         &self,
         tenant: &str,
         name: &str,
         request: RedriveRequest,
     ) -> Result<ReplayRecord, ControlError> {
-        let handle = self.roster().find(tenant, name)?;
+        let handle = self.running(tenant, name).await?;
         // Those that die from now on are not meant.
         let log = &self.roster().log;
         let start = match request.from {
@@ -126,9 +126,9 @@ impl Engine {
     /// A subscription's replays and redrives, newest first, as far as their progress is saved. Blocking.
     ///
     /// # Errors
-    /// When there is no such subscription, or the state store cannot be read.
+    /// When no such subscription runs, or the state store cannot be read.
     pub fn replays(&self, tenant: &str, name: &str) -> Result<Vec<ReplayRecord>, ControlError> {
-        Ok(self.state().replays(self.roster().find(tenant, name)?.id)?)
+        Ok(self.state().replays(self.running_blocking(tenant, name)?.id)?)
     }
 
     /// Ends a replay or redrive early; what is on its way ends by itself. Durable once this returns Ok.
@@ -136,7 +136,7 @@ impl Engine {
     /// # Errors
     /// When none of that number is under way, or the process is ending.
     pub async fn cancel_replay(&self, tenant: &str, name: &str, id: ReplayId) -> Result<(), ControlError> {
-        let handle = self.roster().find(tenant, name)?;
+        let handle = self.running(tenant, name).await?;
         let (done, ended) = oneshot::channel();
         handle.command(Command::CancelReplay { id, done }).await?;
         match ended.await {

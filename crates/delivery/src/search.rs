@@ -13,7 +13,7 @@ use eventrelay_event::filter::Filter;
 use eventrelay_log::{ReadError, Record};
 use eventrelay_state::{DeliveryState, DeliveryStates, Exception, StateError, SubscriptionId};
 
-use crate::engine::Engine;
+use crate::engine::{ControlError, Engine};
 use crate::event_status::{EventStatus, StateName};
 use crate::roster::Handle;
 
@@ -88,6 +88,12 @@ pub enum SearchError {
         /// The name asked for.
         name: String,
     },
+    /// The subscription is stored, but does not run.
+    #[error("the subscription `{name}` does not run")]
+    NotRunning {
+        /// The name asked for.
+        name: String,
+    },
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] ReadError),
@@ -107,8 +113,8 @@ impl Engine {
             ..request.range.end.min(roster.log.durable_offset());
         let handles = match &request.delivery {
             Some(DeliverySearch::For { subscription, .. }) => {
-                let found = roster.find(&request.tenant, subscription);
-                vec![found.map_err(|_| SearchError::NoSuchSubscription { name: subscription.clone() })?]
+                let found = self.running_blocking(&request.tenant, subscription);
+                vec![found.map_err(|error| absent(error, subscription))?]
             }
             Some(DeliverySearch::Everywhere(_)) => roster.of_tenant(&request.tenant),
             None => Vec::new(),
@@ -119,6 +125,15 @@ impl Engine {
             search.run(range)?;
         }
         Ok(search.page)
+    }
+}
+
+/// Why the subscription of that name is not looked at.
+fn absent(error: ControlError, name: &str) -> SearchError {
+    match error {
+        ControlError::NotRunning { name, .. } => SearchError::NotRunning { name },
+        ControlError::State(error) => SearchError::State(error),
+        _ => SearchError::NoSuchSubscription { name: name.to_owned() },
     }
 }
 

@@ -13,6 +13,9 @@ use crate::http::body::Body;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::routes::events::refusals;
 
+/// Why an endpoint that is shown does nothing.
+const NOT_RUNNING: &str = "It does not run: the server could not start it";
+
 /// Why a request was not done.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -169,6 +172,7 @@ impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
         match error {
             ControlError::NotFound { .. } | ControlError::NoSuchReplay { .. } => Self::not_found(),
+            ControlError::NotRunning { .. } => Self::conflict(NOT_RUNNING),
             ControlError::State(error) => error.into(),
             ControlError::TooManyReplays { .. } => {
                 let title = "Too many tasks are under way";
@@ -213,6 +217,7 @@ impl From<SearchError> for Refusal {
     fn from(error: SearchError) -> Self {
         match error {
             SearchError::NoSuchSubscription { .. } => Self::not_found(),
+            SearchError::NotRunning { .. } => Self::conflict(NOT_RUNNING),
             SearchError::State(error) => error.into(),
             SearchError::Log(error) => Self::Problem(refusals::of_finding(&FindError::Read(error))),
         }
