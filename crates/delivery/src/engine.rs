@@ -104,8 +104,13 @@ pub enum ControlError {
     #[error(transparent)]
     State(#[from] StateError),
     /// There is no such place in the log.
-    #[error(transparent)]
-    Start(#[from] StartError),
+    #[error("{error}")]
+    Start {
+        /// Which place of the request: `from` or `to`.
+        field: &'static str,
+        /// What is wrong with it.
+        error: StartError,
+    },
     /// It has as many replays under way as it may have.
     #[error("{limit} replays are under way already; cancel one, or wait for its end")]
     TooManyReplays {

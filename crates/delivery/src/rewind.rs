@@ -53,7 +53,7 @@ impl Engine {
     /// When no such subscription runs, there is no such place, or the process is ending.
     pub async fn seek(&self, tenant: &str, name: &str, to: Start) -> Result<u64, ControlError> {
         let handle = self.running(tenant, name).await?;
-        let offset = resolve_start(&self.roster().log, to).await?;
+        let offset = self.place("to", to).await?;
         let (done, moved) = oneshot::channel();
         handle.command(Command::Seek { offset, done }).await?;
         moved.await.map_err(|_| ControlError::Ending)?;
@@ -72,10 +72,9 @@ impl Engine {
         request: ReplayRequest,
     ) -> Result<ReplayRecord, ControlError> {
         let handle = self.running(tenant, name).await?;
-        let log = &self.roster().log;
-        let start_offset = resolve_start(log, request.from).await?;
+        let start_offset = self.place("from", request.from).await?;
         let end = match request.to {
-            Some(to) => resolve_start(log, to).await?,
+            Some(to) => self.place("to", to).await?,
             None => u64::MAX,
         };
         let new = NewReplay {
@@ -103,14 +102,14 @@ impl Engine {
     ) -> Result<ReplayRecord, ControlError> {
         let handle = self.running(tenant, name).await?;
         // Those that die from now on are not meant.
-        let log = &self.roster().log;
+        let end_now = self.roster().log.durable_offset();
         let start = match request.from {
-            Some(from) => resolve_start(log, from).await?,
+            Some(from) => self.place("from", from).await?,
             None => 0,
         };
         let end = match request.to {
-            Some(to) => resolve_start(log, to).await?,
-            None => log.durable_offset(),
+            Some(to) => self.place("to", to).await?,
+            None => end_now,
         };
         let new = NewReplay {
             subscription: handle.id,
@@ -144,6 +143,12 @@ impl Engine {
             Ok(false) => Err(ControlError::NoSuchReplay { id: id.0 }),
             Err(_) => Err(ControlError::Ending),
         }
+    }
+
+    /// The offset of a place that a request names in this field.
+    async fn place(&self, field: &'static str, place: Start) -> Result<u64, ControlError> {
+        let resolved = resolve_start(&self.roster().log, place).await;
+        resolved.map_err(|error| ControlError::Start { field, error })
     }
 
     async fn begin(&self, handle: &Handle, new: NewReplay) -> Result<ReplayRecord, ControlError> {

@@ -64,7 +64,7 @@ pub(crate) fn of_control(error: &ControlError) -> Problem {
         ControlError::NotFound { .. } => no_such_subscription(),
         ControlError::NotRunning { .. } => subscription_not_running(),
         ControlError::State(state) => of_state(state),
-        ControlError::Start(start) => of_start(start, "from"),
+        ControlError::Start { field, error } => of_start(error, field),
         ControlError::TooManyReplays { .. } => {
             let title = "Too many replays are under way";
             Problem::new(StatusCode::CONFLICT, "too_many_replays", title).detail(error.to_string())
