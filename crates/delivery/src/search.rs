@@ -57,8 +57,13 @@ pub enum DeliverySearch {
         /// In one of these states; empty: in any.
         states: Vec<StateName>,
     },
-    /// Those for all subscriptions together.
-    Everywhere(EventStatus),
+    /// Those for all subscriptions together, or for all with one kind of sink.
+    Everywhere {
+        /// What became of all of them.
+        status: EventStatus,
+        /// The kind of sink; none: any, and where consumers pull.
+        sink: Option<&'static str>,
+    },
 }
 
 /// What was found.
@@ -116,7 +121,11 @@ impl Engine {
                 let found = self.running_blocking(&request.tenant, subscription);
                 vec![found.map_err(|error| absent(error, subscription))?]
             }
-            Some(DeliverySearch::Everywhere(_)) => roster.of_tenant(&request.tenant),
+            Some(DeliverySearch::Everywhere { sink, .. }) => {
+                let mut handles = roster.of_tenant(&request.tenant);
+                handles.retain(|handle| sink.is_none_or(|kind| handle.kind == kind));
+                handles
+            }
             None => Vec::new(),
         };
         let mut search =
@@ -155,7 +164,7 @@ impl Search<'_> {
                 [StateName::Dead] => Exception::Dead,
                 _ => return self.run_over_log(range),
             },
-            Some(DeliverySearch::Everywhere(_)) | None => return self.run_over_log(range),
+            Some(DeliverySearch::Everywhere { .. }) | None => return self.run_over_log(range),
         };
         match self.handles.first().map(|handle| handle.id) {
             Some(id) => self.run_over_exceptions(id, which, range),
@@ -314,8 +323,8 @@ impl Search<'_> {
                 let state = became.next()?;
                 (wanted.is_empty() || wanted.contains(&StateName::of(&state)), Some(state))
             }
-            Some(DeliverySearch::Everywhere(wanted)) => {
-                (*wanted == EventStatus::of(became.map(|state| StateName::of(&state))), None)
+            Some(DeliverySearch::Everywhere { status, .. }) => {
+                (*status == EventStatus::of(became.map(|state| StateName::of(&state))), None)
             }
         };
         is_wanted.then_some(Found { event, state })
