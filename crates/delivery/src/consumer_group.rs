@@ -40,7 +40,7 @@ impl Engine {
         group: Option<&str>,
         position: &str,
     ) -> Result<(), GroupError> {
-        let handle = self.roster().find(tenant, name).map_err(|_| GroupError::NoSubscription)?;
+        let handle = self.roster().find(tenant, name).ok_or(GroupError::NoSubscription)?;
         let sink = handle.sink.as_ref().ok_or(GroupError::Unsupported)?;
         sink.set_group_position(group, position).await.map_err(|error| match error {
             SinkGroupError::Unsupported => GroupError::Unsupported,

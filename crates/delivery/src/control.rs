@@ -303,7 +303,7 @@ impl Core {
 
     /// Ends the subscription's dispatcher, if it has one. It stays in the roster, so that the log keeps what it needs.
     async fn end(&self, tenant: &str, name: &str, patience: Duration) {
-        let Ok(handle) = self.roster.find(tenant, name) else { return };
+        let Some(handle) = self.roster.find(tenant, name) else { return };
         handle.stop(Instant::now() + patience);
         let task = self.running.lock().remove(&handle.id);
         let Some(task) = task else { return };

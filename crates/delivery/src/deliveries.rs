@@ -36,7 +36,7 @@ impl Engine {
     /// How a subscription stands; none: it does not run.
     #[must_use]
     pub fn subscription(&self, tenant: &str, name: &str) -> Option<SubscriptionStatus> {
-        let handle = self.roster().find(tenant, name).ok()?;
+        let handle = self.roster().find(tenant, name)?;
         Some(handle.status(self.roster().log.durable_offset(), wall_micros(SystemTime::now())))
     }
 
@@ -49,15 +49,15 @@ impl Engine {
     /// What came of a subscription's attempts lately; none: it does not run.
     #[must_use]
     pub fn activity(&self, tenant: &str, name: &str) -> Option<ActivitySummary> {
-        Some(self.roster().find(tenant, name).ok()?.activity())
+        Some(self.roster().find(tenant, name)?.activity())
     }
 
     /// Delivers an event to a subscription as soon as can be, whatever became of it.
     ///
     /// # Errors
-    /// When there is no such subscription, the state cannot be read, or too many replays are under way.
+    /// When no such subscription runs, the state cannot be read, or too many replays are under way.
     pub async fn retry_now(&self, tenant: &str, name: &str, offset: u64) -> Result<RetryNow, ControlError> {
-        let handle = self.roster().find(tenant, name)?;
+        let handle = self.running(tenant, name).await?;
         let (done, answer) = oneshot::channel();
         handle.command(Command::RetryNow { offset, done }).await?;
         if answer.await.map_err(|_| ControlError::Ending)? {
@@ -89,7 +89,7 @@ impl Engine {
     /// returns Ok.
     ///
     /// # Errors
-    /// When there is no such subscription, or the state store fails; some may be gone by then.
+    /// When no such subscription runs, or the state store fails; some may be gone by then.
     pub async fn discard(
         &self,
         tenant: &str,
@@ -97,7 +97,7 @@ impl Engine {
         offset: Option<u64>,
         filter: &EventFilter,
     ) -> Result<u64, ControlError> {
-        let handle = self.roster().find(tenant, name)?;
+        let handle = self.running(tenant, name).await?;
         let mut discarded = 0;
         match offset {
             Some(offset) => discarded += self.state().delete_dead_letters(handle.id, vec![offset]).await?,

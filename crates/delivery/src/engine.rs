@@ -92,12 +92,25 @@ pub enum ControlError {
         /// The name asked for.
         name: String,
     },
+    /// It is stored, but does not run: nobody declares it any more, or its target cannot be made.
+    #[error("the subscription `{name}` of tenant `{tenant}` does not run")]
+    NotRunning {
+        /// The tenant asked for.
+        tenant: String,
+        /// The name asked for.
+        name: String,
+    },
     /// It could not be made durable, so nothing has changed.
     #[error(transparent)]
     State(#[from] StateError),
     /// There is no such place in the log.
-    #[error(transparent)]
-    Start(#[from] StartError),
+    #[error("{error}")]
+    Start {
+        /// Which place of the request: `from` or `to`.
+        field: &'static str,
+        /// What is wrong with it.
+        error: StartError,
+    },
     /// It has as many replays under way as it may have.
     #[error("{limit} replays are under way already; cancel one, or wait for its end")]
     TooManyReplays {
@@ -175,7 +188,7 @@ impl Engine {
     /// Stops a subscription's deliveries; what is in flight ends by itself. Durable once this returns Ok.
     ///
     /// # Errors
-    /// When there is no such subscription, or the pause cannot be saved.
+    /// When no such subscription runs, or the pause cannot be saved.
     pub async fn pause(
         &self,
         tenant: &str,
@@ -183,7 +196,7 @@ impl Engine {
         audit: Option<AuditEntry>,
     ) -> Result<(), ControlError> {
         let turn = self.core.turns.take(tenant, name).await;
-        let handle = self.core.roster.find(tenant, name)?;
+        let handle = self.running(tenant, name).await?;
         self.core.state.set_lifecycle(handle.id, Lifecycle::Paused, audit).await?;
         handle.directives.send_modify(|directive| directive.paused = true);
         // The dispatcher follows in a moment; who asks right now is to see what was asked for.
@@ -197,7 +210,7 @@ impl Engine {
     /// Lets a paused, disabled or damaged subscription deliver again. Durable once this returns Ok.
     ///
     /// # Errors
-    /// When there is no such subscription, or the resumption cannot be saved.
+    /// When no such subscription runs, or the resumption cannot be saved.
     pub async fn resume(
         &self,
         tenant: &str,
@@ -205,7 +218,7 @@ impl Engine {
         audit: Option<AuditEntry>,
     ) -> Result<(), ControlError> {
         let turn = self.core.turns.take(tenant, name).await;
-        let handle = self.core.roster.find(tenant, name)?;
+        let handle = self.running(tenant, name).await?;
         self.core.state.set_lifecycle(handle.id, Lifecycle::Enabled, audit).await?;
         handle.directives.send_modify(|directive| {
             directive.paused = false;
@@ -265,6 +278,22 @@ impl Engine {
         &self.core.roster
     }
 
+    /// The subscription of that name, which must run.
+    pub(crate) async fn running(&self, tenant: &str, name: &str) -> Result<Arc<Handle>, ControlError> {
+        if let Some(handle) = self.roster().find(tenant, name) {
+            return Ok(handle);
+        }
+        let (state, tenant, name) = (self.state().clone(), tenant.to_owned(), name.to_owned());
+        let refusal = tokio::task::spawn_blocking(move || not_running(&state, tenant, name)).await;
+        Err(refusal.unwrap_or(ControlError::Ending))
+    }
+
+    /// The same. Blocking.
+    pub(crate) fn running_blocking(&self, tenant: &str, name: &str) -> Result<Arc<Handle>, ControlError> {
+        let found = self.roster().find(tenant, name);
+        found.ok_or_else(|| not_running(self.state(), tenant.to_owned(), name.to_owned()))
+    }
+
     /// Where deliveries are remembered.
     #[must_use]
     pub fn state(&self) -> &State {
@@ -313,6 +342,15 @@ impl ShutdownReport {
                 self.unsaved_subscriptions += 1;
             }
         }
+    }
+}
+
+/// Why none of that name runs: what is stored all the same is not to look as if it had never been. Blocking.
+fn not_running(state: &State, tenant: String, name: String) -> ControlError {
+    match state.subscription(&tenant, &name) {
+        Ok(Some(_)) => ControlError::NotRunning { tenant, name },
+        Ok(None) => ControlError::NotFound { tenant, name },
+        Err(error) => ControlError::State(error),
     }
 }
 

@@ -10,6 +10,8 @@ use crate::engine::Engine;
 pub struct EventDelivery {
     /// The subscription's name.
     pub subscription: String,
+    /// The kind of its sink; `pull` where consumers pull.
+    pub sink: &'static str,
     /// As far as it is saved: a delivery of this moment still counts as pending.
     pub state: DeliveryState,
 }
@@ -80,7 +82,11 @@ impl Engine {
         for handle in of_tenant.iter().filter(|handle| handle.is_for(event, documents)) {
             // None: it is being deleted.
             if let Some(state) = self.state().delivery_state(handle.id, event.offset())? {
-                deliveries.push(EventDelivery { subscription: handle.name.clone(), state });
+                deliveries.push(EventDelivery {
+                    subscription: handle.name.clone(),
+                    sink: handle.kind,
+                    state,
+                });
             }
         }
         Ok(deliveries)

@@ -50,10 +50,10 @@ impl Engine {
     /// for a retry. Dead letters stay. Gives the offset; durable once this returns Ok.
     ///
     /// # Errors
-    /// When there is no such subscription or place, or the process is ending.
+    /// When no such subscription runs, there is no such place, or the process is ending.
     pub async fn seek(&self, tenant: &str, name: &str, to: Start) -> Result<u64, ControlError> {
-        let handle = self.roster().find(tenant, name)?;
-        let offset = resolve_start(&self.roster().log, to).await?;
+        let handle = self.running(tenant, name).await?;
+        let offset = self.place("to", to).await?;
         let (done, moved) = oneshot::channel();
         handle.command(Command::Seek { offset, done }).await?;
         moved.await.map_err(|_| ControlError::Ending)?;
@@ -64,18 +64,17 @@ impl Engine {
     /// kill has cut short. Durable once this returns Ok.
     ///
     /// # Errors
-    /// When there is no such subscription or place, or it has too many replays under way.
+    /// When no such subscription runs, there is no such place, or too many replays are under way.
     pub async fn replay(
         &self,
         tenant: &str,
         name: &str,
         request: ReplayRequest,
     ) -> Result<ReplayRecord, ControlError> {
-        let handle = self.roster().find(tenant, name)?;
-        let log = &self.roster().log;
-        let start_offset = resolve_start(log, request.from).await?;
+        let handle = self.running(tenant, name).await?;
+        let start_offset = self.place("from", request.from).await?;
         let end = match request.to {
-            Some(to) => resolve_start(log, to).await?,
+            Some(to) => self.place("to", to).await?,
             None => u64::MAX,
         };
         let new = NewReplay {
@@ -94,23 +93,23 @@ impl Engine {
     /// refused stays one. Durable once this returns Ok.
     ///
     /// # Errors
-    /// When there is no such subscription, or it has too many replays under way.
+    /// When no such subscription runs, or it has too many replays under way.
     pub async fn redrive(
         &self,
         tenant: &str,
         name: &str,
         request: RedriveRequest,
     ) -> Result<ReplayRecord, ControlError> {
-        let handle = self.roster().find(tenant, name)?;
+        let handle = self.running(tenant, name).await?;
         // Those that die from now on are not meant.
-        let log = &self.roster().log;
+        let end_now = self.roster().log.durable_offset();
         let start = match request.from {
-            Some(from) => resolve_start(log, from).await?,
+            Some(from) => self.place("from", from).await?,
             None => 0,
         };
         let end = match request.to {
-            Some(to) => resolve_start(log, to).await?,
-            None => log.durable_offset(),
+            Some(to) => self.place("to", to).await?,
+            None => end_now,
         };
         let new = NewReplay {
             subscription: handle.id,
@@ -126,9 +125,9 @@ impl Engine {
     /// A subscription's replays and redrives, newest first, as far as their progress is saved. Blocking.
     ///
     /// # Errors
-    /// When there is no such subscription, or the state store cannot be read.
+    /// When no such subscription runs, or the state store cannot be read.
     pub fn replays(&self, tenant: &str, name: &str) -> Result<Vec<ReplayRecord>, ControlError> {
-        Ok(self.state().replays(self.roster().find(tenant, name)?.id)?)
+        Ok(self.state().replays(self.running_blocking(tenant, name)?.id)?)
     }
 
     /// Ends a replay or redrive early; what is on its way ends by itself. Durable once this returns Ok.
@@ -136,7 +135,7 @@ impl Engine {
     /// # Errors
     /// When none of that number is under way, or the process is ending.
     pub async fn cancel_replay(&self, tenant: &str, name: &str, id: ReplayId) -> Result<(), ControlError> {
-        let handle = self.roster().find(tenant, name)?;
+        let handle = self.running(tenant, name).await?;
         let (done, ended) = oneshot::channel();
         handle.command(Command::CancelReplay { id, done }).await?;
         match ended.await {
@@ -144,6 +143,12 @@ impl Engine {
             Ok(false) => Err(ControlError::NoSuchReplay { id: id.0 }),
             Err(_) => Err(ControlError::Ending),
         }
+    }
+
+    /// The offset of a place that a request names in this field.
+    async fn place(&self, field: &'static str, place: Start) -> Result<u64, ControlError> {
+        let resolved = resolve_start(&self.roster().log, place).await;
+        resolved.map_err(|error| ControlError::Start { field, error })
     }
 
     async fn begin(&self, handle: &Handle, new: NewReplay) -> Result<ReplayRecord, ControlError> {

@@ -62,10 +62,8 @@ impl Roster {
         }
     }
 
-    pub(crate) fn find(&self, tenant: &str, name: &str) -> Result<Arc<Handle>, ControlError> {
-        let handles = self.handles.read();
-        let found = handles.get(tenant).and_then(|names| names.get(name)).map(Arc::clone);
-        found.ok_or_else(|| ControlError::NotFound { tenant: tenant.to_owned(), name: name.to_owned() })
+    pub(crate) fn find(&self, tenant: &str, name: &str) -> Option<Arc<Handle>> {
+        self.handles.read().get(tenant).and_then(|names| names.get(name)).map(Arc::clone)
     }
 
     /// All of them, in the order in which they were first declared.

@@ -26,9 +26,9 @@ impl Engine {
     /// transform are left aside.
     ///
     /// # Errors
-    /// When there is no such subscription.
+    /// When no such subscription runs.
     pub async fn try_sample(&self, tenant: &str, name: &str, event: &Event) -> Result<Sampled, ControlError> {
-        let handle = self.roster().find(tenant, name)?;
+        let handle = self.running(tenant, name).await?;
         let Some(sink) = &handle.sink else { return Ok(Sampled::NoTarget) };
         let timeout = handle.call_timeout;
         if !sink.takes_samples() {

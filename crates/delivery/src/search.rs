@@ -13,7 +13,7 @@ use eventrelay_event::filter::Filter;
 use eventrelay_log::{ReadError, Record};
 use eventrelay_state::{DeliveryState, DeliveryStates, Exception, StateError, SubscriptionId};
 
-use crate::engine::Engine;
+use crate::engine::{ControlError, Engine};
 use crate::event_status::{EventStatus, StateName};
 use crate::roster::Handle;
 
@@ -57,8 +57,13 @@ pub enum DeliverySearch {
         /// In one of these states; empty: in any.
         states: Vec<StateName>,
     },
-    /// Those for all subscriptions together.
-    Everywhere(EventStatus),
+    /// Those for all subscriptions together, or for all with one kind of sink.
+    Everywhere {
+        /// What became of all of them.
+        status: EventStatus,
+        /// The kind of sink; none: any, and where consumers pull.
+        sink: Option<&'static str>,
+    },
 }
 
 /// What was found.
@@ -88,6 +93,12 @@ pub enum SearchError {
         /// The name asked for.
         name: String,
     },
+    /// The subscription is stored, but does not run.
+    #[error("the subscription `{name}` does not run")]
+    NotRunning {
+        /// The name asked for.
+        name: String,
+    },
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] ReadError),
@@ -107,10 +118,14 @@ impl Engine {
             ..request.range.end.min(roster.log.durable_offset());
         let handles = match &request.delivery {
             Some(DeliverySearch::For { subscription, .. }) => {
-                let found = roster.find(&request.tenant, subscription);
-                vec![found.map_err(|_| SearchError::NoSuchSubscription { name: subscription.clone() })?]
+                let found = self.running_blocking(&request.tenant, subscription);
+                vec![found.map_err(|error| absent(error, subscription))?]
             }
-            Some(DeliverySearch::Everywhere(_)) => roster.of_tenant(&request.tenant),
+            Some(DeliverySearch::Everywhere { sink, .. }) => {
+                let mut handles = roster.of_tenant(&request.tenant);
+                handles.retain(|handle| sink.is_none_or(|kind| handle.kind == kind));
+                handles
+            }
             None => Vec::new(),
         };
         let mut search =
@@ -119,6 +134,15 @@ impl Engine {
             search.run(range)?;
         }
         Ok(search.page)
+    }
+}
+
+/// Why the subscription of that name is not looked at.
+fn absent(error: ControlError, name: &str) -> SearchError {
+    match error {
+        ControlError::NotRunning { name, .. } => SearchError::NotRunning { name },
+        ControlError::State(error) => SearchError::State(error),
+        _ => SearchError::NoSuchSubscription { name: name.to_owned() },
     }
 }
 
@@ -140,7 +164,7 @@ impl Search<'_> {
                 [StateName::Dead] => Exception::Dead,
                 _ => return self.run_over_log(range),
             },
-            Some(DeliverySearch::Everywhere(_)) | None => return self.run_over_log(range),
+            Some(DeliverySearch::Everywhere { .. }) | None => return self.run_over_log(range),
         };
         match self.handles.first().map(|handle| handle.id) {
             Some(id) => self.run_over_exceptions(id, which, range),
@@ -304,8 +328,8 @@ impl Search<'_> {
                 let state = became.next()?;
                 (wanted.is_empty() || wanted.contains(&StateName::of(&state)), Some(state))
             }
-            Some(DeliverySearch::Everywhere(wanted)) => {
-                (*wanted == EventStatus::of(became.map(|state| StateName::of(&state))), None)
+            Some(DeliverySearch::Everywhere { status, .. }) => {
+                (*status == EventStatus::of(became.map(|state| StateName::of(&state))), None)
             }
         };
         is_wanted.then_some(Found { event, state })

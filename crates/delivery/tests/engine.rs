@@ -199,9 +199,12 @@ async fn a_pause_is_durable_and_named_subscriptions_must_exist() {
     let directory = tempfile::tempdir().unwrap();
     let relay = Relay::open(directory.path().to_owned()).await;
     let target = Target::new(|_| Outcome::Delivered);
-    let records = relay.declare(&["orders"]).await;
+    // The second has no target, and is not started.
+    let records = relay.declare(&["orders", "idle"]).await;
     let engine = relay.start(records, std::slice::from_ref(&target)).await;
     assert!(matches!(engine.pause("other", "orders", None).await, Err(ControlError::NotFound { .. })));
+    assert!(matches!(engine.pause("other", "idle", None).await, Err(ControlError::NotFound { .. })));
+    assert!(matches!(engine.pause("default", "idle", None).await, Err(ControlError::NotRunning { .. })));
     engine.pause("default", "orders", None).await.unwrap();
     drop(engine); // as a crash
     let records = relay.declare(&["orders"]).await;

@@ -67,6 +67,11 @@ fn from_the_first_key_to_a_revoked_one() {
         said(&with_key(path, &bootstrap, &url, &arguments))
     };
     let (publisher, reader) = (create("publish"), create("read"));
+    // Who administers one tenant need not name it.
+    let own = ["keys", "create", "--name", "own", "--scopes", "tenant_admin", "--json"];
+    let own: serde_json::Value =
+        serde_json::from_str(&said(&with_key(path, &create("tenant_admin"), &url, &own))).unwrap();
+    assert_eq!(own["tenant"], "acme", "{own}");
     said(&with_key(path, &publisher, &url, &["publish", EVENT]));
     let wrong = with_key(path, &reader, &url, &["publish", EVENT]);
     assert!(stderr(&wrong).contains("missing_scope"), "{wrong:?}");

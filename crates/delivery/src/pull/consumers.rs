@@ -12,7 +12,6 @@ use super::{
     MAX_WAITING_PULLS, PullError, PullRequest, WaitingPull,
 };
 use crate::dispatcher::{Command, PullCommand};
-use crate::engine::ControlError;
 use crate::roster::Roster;
 
 /// How much longer than it asked for a pull is held while the log is being read for it.
@@ -67,11 +66,8 @@ impl Consumers {
     /// When there is none, or it has a sink.
     pub fn find(&self, tenant: &str, name: &str) -> Result<PullSubscription, PullError> {
         let roster = self.0.as_ref().ok_or(PullError::NotFound)?;
-        match roster.find(tenant, name) {
-            Ok(handle) => handle.pull.clone().ok_or(PullError::NotPull),
-            Err(ControlError::NotFound { .. }) => Err(PullError::NotFound),
-            Err(_) => Err(PullError::Ending),
-        }
+        let handle = roster.find(tenant, name).ok_or(PullError::NotFound)?;
+        handle.pull.clone().ok_or(PullError::NotPull)
     }
 }
 

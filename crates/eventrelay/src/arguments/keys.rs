@@ -29,9 +29,9 @@ pub(crate) struct CreateKeyArguments {
     /// What it may do: publish, read, consume, manage, tenant_admin, admin
     #[arg(long, value_name = "SCOPES", value_delimiter = ',', required = true)]
     pub(crate) scopes: Vec<String>,
-    /// Whose events it is for
-    #[arg(long, value_name = "TENANT", default_value = "default")]
-    pub(crate) tenant: String,
+    /// Whose events it is for [default: the tenant of the key that asks; with the scope `admin`, `default`]
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
     /// When it ends by itself, in seconds from now [default: never]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) expires_in_seconds: Option<u64>,

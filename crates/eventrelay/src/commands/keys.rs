@@ -38,7 +38,10 @@ async fn create(arguments: &CreateKeyArguments) -> Result<(), Failure> {
         id: String,
         key: String,
     }
-    let mut wanted = json!({"name": arguments.name, "scopes": arguments.scopes, "tenant": arguments.tenant});
+    let mut wanted = json!({"name": arguments.name, "scopes": arguments.scopes});
+    if let Some(tenant) = &arguments.tenant {
+        wanted["tenant"] = tenant.as_str().into();
+    }
     if let Some(seconds) = arguments.expires_in_seconds {
         wanted["expires_in_seconds"] = seconds.into();
     }

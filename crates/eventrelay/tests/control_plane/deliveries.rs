@@ -124,12 +124,15 @@ fn replays_seeks_and_retries_deliver_again_and_ranges_without_events_end_at_once
     assert_eq!(settled("/v1/subscriptions/billing/replays", &part)["delivered"], 2);
     assert_eq!(hook.wait_for(&events[1..3]).len(), 2);
     assert_eq!(settled("/v1/subscriptions/billing/replays", &json!({"from": "latest"}))["delivered"], 0);
-    let beyond = json!({"from": {"offset": 100}});
-    assert_eq!(client.refusal(400, "POST", "/v1/subscriptions/billing/replays", Some(&beyond)), "beyond_end");
-    assert_eq!(
-        client.refusal(400, "POST", "/v1/subscriptions/billing/seek", Some(&json!({"to": {"offset": 7}}))),
-        "beyond_end"
-    );
+    let beyond = [
+        ("replays", json!({"from": {"offset": 100}}), "from"),
+        ("replays", json!({"from": {"offset": 1}, "to": {"offset": 100}}), "to"),
+        ("seek", json!({"to": {"offset": 7}}), "to"),
+    ];
+    for (what, body, field) in beyond {
+        let refusal = client.post(400, &format!("/v1/subscriptions/billing/{what}"), &body);
+        assert_eq!((&refusal["code"], &refusal["field"]), (&json!("beyond_end"), &json!(field)), "{body}");
+    }
 
     hook.forget();
     assert_eq!(

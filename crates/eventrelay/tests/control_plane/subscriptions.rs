@@ -110,6 +110,58 @@ fn what_the_file_declares_is_shown_and_changed_there() {
 }
 
 #[test]
+fn what_the_file_declares_no_longer_is_shown_and_does_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let hook = Hook::start();
+    hook.answer(400);
+    let declared = format!(
+        "[[subscriptions]]\nname = \"billing\"\nretry = {{ max_attempts = 1 }}\n\
+         sink = {{ kind = \"webhook\", url = \"{}\", unsigned = true }}\n",
+        hook.url()
+    );
+    let relay = RelayProcess::start(directory.path(), &configuration(&declared));
+    let client = Client::of(&relay);
+    let path = "/v1/subscriptions/billing";
+    let event = client.publish("order.created", 0..1).remove(0);
+    let letters = |client: &Client| client.get(&format!("{path}/dead-letters"))["data"].clone();
+    poll::until("the dead letter", || (letters(&client)[0]["event_id"] == event).then_some(()));
+    let replay = client.post(202, &format!("{path}/replays"), &json!({"from": "latest"}))["id"].clone();
+    relay.kill();
+
+    let relay = RelayProcess::start(directory.path(), &configuration(""));
+    let client = Client::of(&relay);
+    assert_eq!(client.get(path)["status"], "orphaned");
+    let (cancel, retry) = (format!("replays/{replay}/cancel"), format!("deliveries/{event}/retry"));
+    let letter = format!("dead-letters/{event}");
+    let redrive = format!("{letter}/redrive");
+    let asked = [
+        ("POST", "pause", None),
+        ("POST", "resume", None),
+        ("POST", "enable", None),
+        ("POST", "seek", Some(json!({"to": "latest"}))),
+        ("POST", "replays", Some(json!({"from": "earliest"}))),
+        ("POST", cancel.as_str(), None),
+        ("POST", "test", Some(json!({}))),
+        ("GET", "stats", None),
+        ("GET", "deliveries", None),
+        ("POST", retry.as_str(), None),
+        ("POST", redrive.as_str(), None),
+        ("POST", "dead-letters/redrive", Some(json!({}))),
+        ("POST", "dead-letters/discard", Some(json!({"filter": {}}))),
+        ("DELETE", letter.as_str(), None),
+    ];
+    for (method, what, body) in asked {
+        let refusal = client.refusal(409, method, &format!("{path}/{what}"), body.as_ref());
+        assert_eq!(refusal, "subscription_not_running", "{what}");
+    }
+    let search = "/v1/events?subscription=billing";
+    assert_eq!(client.refusal(409, "GET", search, None), "subscription_not_running");
+    assert_eq!(letters(&client)[0]["event_id"], event, "it keeps what it had");
+    let absent = client.refusal(404, "POST", "/v1/subscriptions/none/pause", None);
+    assert_eq!(absent, "subscription_not_found");
+}
+
+#[test]
 fn a_rotation_signs_with_both_secrets_until_the_overlap_ends() {
     let directory = tempfile::tempdir().unwrap();
     let relay = start(directory.path());

@@ -156,7 +156,8 @@ async fn get_dead_letter(
     params(("name" = String, Path, description = "The subscription's name", example = "shipping"),
            ("event_id" = String, Path, description = "The event's id, or its offset", example = "01992b3c-0000-7000-8000-000000000000",
             extensions(("x-example-from" = json!({"operation": "list_dead_letters", "pattern": "[0-9a-f-]{36}"}))))),
-    responses((status = 204, description = "It is gone"))
+    responses((status = 204, description = "It is gone"),
+              (status = 409, description = "The subscription does not run"))
 )]
 async fn discard_dead_letter(
     State(resources): State<Resources>,
@@ -186,7 +187,7 @@ async fn discard_dead_letter(
            ("event_id" = String, Path, description = "The event's id, or its offset", example = "01992b3c-0000-7000-8000-000000000000",
             extensions(("x-example-from" = json!({"operation": "list_dead_letters", "pattern": "[0-9a-f-]{36}"}))))),
     responses((status = 202, description = "The redrive", body = ReplayShown),
-              (status = 409, description = "Too many are under way; or this `Idempotency-Key` is in use"))
+              (status = 409, description = "Too many are under way; it does not run; or this `Idempotency-Key` is in use"))
 )]
 async fn redrive_dead_letter(
     State(resources): State<Resources>,
@@ -208,7 +209,7 @@ async fn redrive_dead_letter(
     params(("name" = String, Path, description = "The subscription's name", example = "shipping")),
     request_body(content = RedriveBody, example = json!({"filter": {"types": ["order.*"]}, "max_events_per_second": 50})),
     responses((status = 202, description = "The redrive", body = ReplayShown),
-              (status = 409, description = "Too many are under way; or this `Idempotency-Key` is in use"))
+              (status = 409, description = "Too many are under way; it does not run; or this `Idempotency-Key` is in use"))
 )]
 async fn redrive_dead_letters(
     State(resources): State<Resources>,
@@ -235,7 +236,8 @@ async fn redrive_dead_letters(
     post, path = "/v1/subscriptions/{name}/dead-letters/discard", tag = "dead letters", security(("bearer" = ["manage"])),
     params(("name" = String, Path, description = "The subscription's name", example = "shipping")),
     request_body(content = DiscardBody, example = json!({"filter": {"types": ["order.cancelled"]}})),
-    responses((status = 200, description = "How many there were", body = Discarded))
+    responses((status = 200, description = "How many there were", body = Discarded),
+              (status = 409, description = "It does not run; or this `Idempotency-Key` is in use"))
 )]
 async fn discard_dead_letters(
     State(resources): State<Resources>,

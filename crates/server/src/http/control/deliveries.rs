@@ -104,7 +104,8 @@ pub(super) fn routes() -> OpenApiRouter<Resources> {
 #[utoipa::path(
     get, path = "/v1/subscriptions/{name}/deliveries", tag = "deliveries", security(("bearer" = ["read"])),
     params(("name" = String, Path, description = "The subscription's name", example = "billing"), DeliveryList),
-    responses((status = 200, description = "A page of them", body = DeliveryPage))
+    responses((status = 200, description = "A page of them", body = DeliveryPage),
+              (status = 409, description = "It does not run"))
 )]
 async fn list_deliveries(
     State(resources): State<Resources>,
@@ -164,7 +165,7 @@ async fn list_event_deliveries(
            ("event_id" = String, Path, description = "The event's id", example = "01992b3c-0000-7000-8000-000000000000",
             extensions(("x-example-from" = json!({"operation": "publish_events", "pattern": "[0-9a-f-]{36}"}))))),
     responses((status = 202, description = "What becomes of it", body = RetryAnswer),
-              (status = 409, description = "Too many replays are under way; or this `Idempotency-Key` is in use"))
+              (status = 409, description = "Too many replays are under way; it does not run; or this `Idempotency-Key` is in use"))
 )]
 async fn retry_delivery(
     State(resources): State<Resources>,

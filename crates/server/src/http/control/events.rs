@@ -151,7 +151,8 @@ pub(super) fn routes() -> OpenApiRouter<Resources> {
 #[utoipa::path(
     get, path = "/v1/events", tag = "events", security(("bearer" = ["read"])), params(EventSearch),
     responses((status = 200, description = "A page of them", body = FoundEvents),
-              (status = 404, description = "There is no such subscription"))
+              (status = 404, description = "There is no such subscription"),
+              (status = 409, description = "The subscription does not run"))
 )]
 async fn search_events(
     State(resources): State<Resources>,

@@ -13,6 +13,12 @@ pub(crate) fn no_such_subscription() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "subscription_not_found", "There is no such subscription")
 }
 
+/// There is one, but nothing of it runs that could do what was asked.
+pub(crate) fn subscription_not_running() -> Problem {
+    let title = "The subscription does not run";
+    Problem::new(StatusCode::CONFLICT, "subscription_not_running", title)
+}
+
 /// The state store does not answer.
 pub(crate) fn of_state(error: &StateError) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "state_unavailable", "The state cannot be read or written")
@@ -56,8 +62,9 @@ pub(crate) fn of_change(error: &ChangeError) -> Problem {
 pub(crate) fn of_control(error: &ControlError) -> Problem {
     match error {
         ControlError::NotFound { .. } => no_such_subscription(),
+        ControlError::NotRunning { .. } => subscription_not_running(),
         ControlError::State(state) => of_state(state),
-        ControlError::Start(start) => of_start(start, "from"),
+        ControlError::Start { field, error } => of_start(error, field),
         ControlError::TooManyReplays { .. } => {
             let title = "Too many replays are under way";
             Problem::new(StatusCode::CONFLICT, "too_many_replays", title).detail(error.to_string())
@@ -78,6 +85,7 @@ pub(crate) fn of_control(error: &ControlError) -> Problem {
 pub(crate) fn of_search(error: &SearchError) -> Problem {
     match error {
         SearchError::NoSuchSubscription { .. } => no_such_subscription(),
+        SearchError::NotRunning { .. } => subscription_not_running(),
         SearchError::State(state) => of_state(state),
         SearchError::Log(error) => log_unreadable(error.to_string()),
     }

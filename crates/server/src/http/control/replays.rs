@@ -122,7 +122,7 @@ pub(super) fn routes() -> OpenApiRouter<Resources> {
     request_body(content = ReplayBody, example = json!({"from": "earliest", "filter": {"types": ["order.*"]}, "max_events_per_second": 100})),
     responses((status = 202, description = "The replay", body = ReplayShown,
                headers(("location" = String, description = "Where it is shown"))),
-              (status = 409, description = "Too many are under way; or this `Idempotency-Key` is in use"),
+              (status = 409, description = "Too many are under way; it does not run; or this `Idempotency-Key` is in use"),
               (status = 410, description = "Retention has let its start go"))
 )]
 async fn create_replay(
@@ -190,7 +190,8 @@ async fn get_replay(
     params(("name" = String, Path, description = "The subscription's name", example = "billing"),
            ("id" = i64, Path, description = "Its number", example = 1,
             extensions(("x-example-from" = json!({"operation": "create_replay", "pattern": "[0-9]+"}))))),
-    responses((status = 200, description = "How far it has come", body = ReplayShown))
+    responses((status = 200, description = "How far it has come", body = ReplayShown),
+              (status = 409, description = "The subscription does not run; or this `Idempotency-Key` is in use"))
 )]
 async fn cancel_replay(
     State(resources): State<Resources>,
@@ -218,6 +219,7 @@ async fn cancel_replay(
     params(("name" = String, Path, description = "The subscription's name", example = "billing")),
     request_body(content = SeekBody, example = json!({"to": "latest"})),
     responses((status = 200, description = "Where it goes on", body = SeekAnswer),
+              (status = 409, description = "It does not run; or this `Idempotency-Key` is in use"),
               (status = 410, description = "Retention has let that place go"))
 )]
 async fn seek_subscription(

@@ -13,6 +13,9 @@ use crate::http::body::Body;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::routes::events::refusals;
 
+/// Why an endpoint that is shown does nothing.
+const NOT_RUNNING: &str = "It does not run: the server could not start it";
+
 /// Why a request was not done.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -169,13 +172,16 @@ impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
         match error {
             ControlError::NotFound { .. } | ControlError::NoSuchReplay { .. } => Self::not_found(),
+            ControlError::NotRunning { .. } => Self::conflict(NOT_RUNNING),
             ControlError::State(error) => error.into(),
             ControlError::TooManyReplays { .. } => {
                 let title = "Too many tasks are under way";
                 let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_replays", title);
                 Self::Problem(problem.detail(error.to_string()))
             }
-            ControlError::Start(_) | ControlError::NotASample { .. } => Self::invalid("", error.to_string()),
+            ControlError::Start { .. } | ControlError::NotASample { .. } => {
+                Self::invalid("", error.to_string())
+            }
             ControlError::Ending => ending(),
         }
     }
@@ -213,6 +219,7 @@ impl From<SearchError> for Refusal {
     fn from(error: SearchError) -> Self {
         match error {
             SearchError::NoSuchSubscription { .. } => Self::not_found(),
+            SearchError::NotRunning { .. } => Self::conflict(NOT_RUNNING),
             SearchError::State(error) => error.into(),
             SearchError::Log(error) => Self::Problem(refusals::of_finding(&FindError::Read(error))),
         }

@@ -6,6 +6,7 @@ use axum::response::IntoResponse;
 use eventrelay_delivery::{DeliverySearch, SearchRequest};
 use eventrelay_event::filter::Filter;
 use eventrelay_event::{Event, StoredEvent};
+use eventrelay_sinks::webhook;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -128,7 +129,9 @@ async fn list_events(
         range,
         filter,
         key: None,
-        delivery: list.status.map(|status| DeliverySearch::Everywhere(status.wanted())),
+        delivery: list
+            .status
+            .map(|status| DeliverySearch::Everywhere { status: status.wanted(), sink: Some(webhook::KIND) }),
         newest_first: true,
         limit,
     };
@@ -163,7 +166,7 @@ async fn stored(resources: &Resources, access: &Access, id: &str) -> Result<Stor
     of_id(&resources.publisher, access, id).await
 }
 
-/// Each event with what became of it, read off the runtime.
+/// Each event with what became of it at the webhooks, read off the runtime: what else the tenant has is not of this system.
 async fn with_deliveries(
     resources: &Resources,
     events: Vec<StoredEvent>,
@@ -174,6 +177,7 @@ async fn with_deliveries(
             let found = engine.deliveries_of(&event)?;
             let deliveries = found
                 .into_iter()
+                .filter(|it| it.sink == webhook::KIND)
                 .map(|it| Delivery { subscription: it.subscription, state: DeliveryState::from(it.state) });
             Ok((event, deliveries.collect()))
         };

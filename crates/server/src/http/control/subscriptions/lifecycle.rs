@@ -29,7 +29,8 @@ pub(super) fn routes() -> OpenApiRouter<Resources> {
     post, path = "/v1/subscriptions/{name}/pause", tag = "subscriptions", security(("bearer" = ["manage"])),
     params(("name" = String, Path, description = "Its name", example = "billing")),
     responses((status = 200, description = "The subscription", body = SubscriptionShown,
-               headers(("etag" = String, description = "Its revision"))))
+               headers(("etag" = String, description = "Its revision"))),
+              (status = 409, description = "It does not run; or this `Idempotency-Key` is in use"))
 )]
 async fn pause_subscription(
     State(resources): State<Resources>,
@@ -50,7 +51,8 @@ async fn pause_subscription(
     post, path = "/v1/subscriptions/{name}/resume", tag = "subscriptions", security(("bearer" = ["manage"])),
     params(("name" = String, Path, description = "Its name", example = "billing")),
     responses((status = 200, description = "The subscription", body = SubscriptionShown,
-               headers(("etag" = String, description = "Its revision"))))
+               headers(("etag" = String, description = "Its revision"))),
+              (status = 409, description = "It does not run; or this `Idempotency-Key` is in use"))
 )]
 async fn resume_subscription(
     State(resources): State<Resources>,
@@ -68,7 +70,8 @@ async fn resume_subscription(
     post, path = "/v1/subscriptions/{name}/enable", tag = "subscriptions", security(("bearer" = ["manage"])),
     params(("name" = String, Path, description = "Its name", example = "billing")),
     responses((status = 200, description = "The subscription", body = SubscriptionShown,
-               headers(("etag" = String, description = "Its revision"))))
+               headers(("etag" = String, description = "Its revision"))),
+              (status = 409, description = "It does not run; or this `Idempotency-Key` is in use"))
 )]
 async fn enable_subscription(
     State(resources): State<Resources>,

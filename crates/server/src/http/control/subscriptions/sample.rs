@@ -57,7 +57,8 @@ pub(super) fn routes() -> OpenApiRouter<Resources> {
     post, path = "/v1/subscriptions/{name}/test", tag = "subscriptions", security(("bearer" = ["manage"])),
     params(("name" = String, Path, description = "Its name", example = "billing")),
     request_body(content = SampleRequest, example = json!({"event": {"type": "order.created", "source": "/shop", "data": {"order": 1}}})),
-    responses((status = 200, description = "What came of it", body = SampleAnswer))
+    responses((status = 200, description = "What came of it", body = SampleAnswer),
+              (status = 409, description = "It does not run; or this `Idempotency-Key` is in use"))
 )]
 async fn test_subscription(
     State(resources): State<Resources>,

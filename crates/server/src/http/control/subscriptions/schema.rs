@@ -219,6 +219,9 @@ pub(crate) struct RetryDeclaration {
     /// What the longest wait never exceeds.
     #[schema(required = false, minimum = 0, maximum = 86_400_000, default = 86_400_000)]
     max_backoff_ms: u64,
+    /// The waits after each failure, one by one, instead of the three above; the last one holds for all later failures.
+    #[schema(required = false, max_items = 100)]
+    schedule_ms: Vec<RetryWait>,
     /// How long one call of the sink may take.
     #[schema(required = false, minimum = 1, maximum = 3_600_000, default = 30_000)]
     timeout_ms: u64,
@@ -226,6 +229,11 @@ pub(crate) struct RetryDeclaration {
     #[schema(required = false, minimum = 1, maximum = 1_000_000, default = 10_000)]
     max_retrying: u32,
 }
+
+/// How long to wait before the next attempt, within a fifth.
+#[derive(Deserialize, ToSchema)]
+#[schema(minimum = 0, maximum = 86_400_000)]
+pub(crate) struct RetryWait(u64);
 
 /// When a target counts as down.
 #[derive(Deserialize, ToSchema)]
@@ -277,6 +285,7 @@ mod tests {
             "name": "a", "description": "d", "metadata": {"a": "b"}, "transform": "data", "max_events_per_second": 1,
             "keep_attempts": "all", "filter": {"types": ["a"], "sources": ["b"], "subjects": ["c"], "cel": "true"},
             "batch": {"max_events": 1, "max_bytes": 1, "max_age_ms": 1}, "sink": {"kind": "stdout"},
+            "retry": {"schedule_ms": [1000]},
         }))
         .unwrap();
         let written = serde_json::to_value(whole).unwrap();

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::extract::State;
 use eventrelay_delivery::{ActivityWindow, BreakerState, SubscriptionStatus};
-use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,8 +12,8 @@ use utoipa_axum::routes;
 use crate::http::control::caller::Caller;
 use crate::http::control::json::Json;
 use crate::http::control::path::Path;
-use crate::http::control::reading;
 use crate::http::control::resources::Resources;
+use crate::http::control::{reading, refusals};
 use crate::http::problem::Problem;
 
 /// How a subscription stands now, and what came of its attempts over the last hour and day. Counted in memory: a restart begins
@@ -106,8 +105,7 @@ async fn get_subscription_stats(
     let figures = resources.engine.subscription(tenant, &name).zip(resources.engine.activity(tenant, &name));
     let Some((status, activity)) = figures else {
         reading::subscription(&resources, &access, &name).await?;
-        let title = "The subscription does not run";
-        return Err(Problem::new(StatusCode::CONFLICT, "subscription_not_running", title));
+        return Err(refusals::subscription_not_running());
     };
     Ok(Json(stats(&status, Window::of(&activity.hour), Window::of(&activity.day))))
 }
