@@ -264,3 +264,27 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
         panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::model::MemoryLog;
+
+    #[tokio::test]
+    async fn in_order_nothing_overtakes_what_could_not_be_read() {
+        let log = Arc::new(MemoryLog::new());
+        log.append_many(3, &[]);
+        log.cached.store(false, Ordering::Relaxed);
+        log.damaged_at.store(1, Ordering::Relaxed);
+        let log: Arc<dyn EventLog> = Arc::new(log);
+        for (in_order, expected) in [(true, vec![0]), (false, vec![0, 2])] {
+            let places =
+                (0..3).map(|offset| Waiting { offset, attempt: 1, purpose: Purpose::Live }).collect();
+            let (loaded, unloaded) = load_all(&log, places, in_order).await;
+            let loaded: Vec<u64> = loaded.iter().map(|delivery| delivery.event.offset()).collect();
+            assert_eq!((loaded, unloaded.len()), (expected.clone(), 3 - expected.len()));
+        }
+    }
+}

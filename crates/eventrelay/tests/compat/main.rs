@@ -9,6 +9,7 @@ mod components;
 mod harness;
 mod ingester;
 mod svix;
+mod svix_portal;
 mod webhooks;
 
 use std::net::SocketAddr;

@@ -130,3 +130,36 @@ fn another_tenants_everything_answers_as_what_is_absent_does() {
 fn absent(id: &str) -> String {
     format!("{}{}", &id[..id.len() - 4], "ffff")
 }
+
+#[test]
+fn two_tenants_files_of_one_name_are_two() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_relay, root) = start(directory.path());
+    let file = json!({"name": "archive", "sink": {"kind": "file", "directory": "archive"}});
+    for tenant in ["acme", "other"] {
+        let member = member(&root, tenant);
+        member.post(201, "/v1/subscriptions", &file);
+        let ids = member.publish("order.created", 0..3);
+        let folder = directory.path().join("data/files").join(tenant).join("archive");
+        let written = poll::until("its files", || {
+            let files = std::fs::read_dir(&folder).ok()?.filter_map(Result::ok);
+            let text: String = files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+            (text.lines().count() >= 3).then_some(text)
+        });
+        assert!(ids.iter().all(|id| written.contains(id)) && written.lines().count() == 3, "{written}");
+    }
+}
+
+#[test]
+fn a_key_that_may_do_more_is_not_ones_own_to_revoke() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_relay, root) = start(directory.path());
+    let key =
+        |scope: &str| root.post(201, "/v1/keys", &json!({"name": "k", "scopes": [scope], "tenant": "acme"}));
+    let (lesser, greater, least) = (key("tenant_admin"), key("admin"), key("read"));
+    let lesser = Client { server: root.server, key: Some(lesser["key"].as_str().unwrap().to_owned()) };
+    let path = |key: &serde_json::Value| format!("/v1/keys/{}", key["id"].as_str().unwrap());
+    assert_eq!(lesser.refusal(403, "DELETE", &path(&greater), None), "beyond_own_scopes");
+    lesser.expect(204, "DELETE", &path(&least), None);
+    root.expect(204, "DELETE", &path(&greater), None);
+}

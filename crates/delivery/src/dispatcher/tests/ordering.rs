@@ -166,3 +166,25 @@ async fn strict_waits_for_the_failing_event() {
     assert!(world.store.durable().dead_letters.contains_key(&5));
     running.crash().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_keeps_its_key_when_the_order_becomes_by_key() {
+    for order in ["strict", "unordered"] {
+        let mut world = World::new(spec(json!({ "order": order })), 1, |delivery| {
+            match (delivery.event.offset(), delivery.attempt) {
+                (0, 1) => Step::RetryAfter(Duration::from_mins(1)),
+                _ => Step::DeliverAfter(Duration::from_millis(10)),
+            }
+        });
+        world.log.append_many(1, &["a"]);
+        let running = world.start();
+        world.until("it is to be tried again", || world.store.durable().retrying.contains_key(&0)).await;
+        running.crash().await;
+        world.spec = spec(json!({"order": "by_key"}));
+        world.log.append_many(3, &["a"]);
+        let running = world.start();
+        world.until_delivered(0..4).await;
+        assert_eq!(world.sink.first_deliveries(), [0, 1, 2, 3], "from {order}");
+        running.crash().await;
+    }
+}

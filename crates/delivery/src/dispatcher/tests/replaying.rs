@@ -35,6 +35,28 @@ async fn a_replay_delivers_its_range_once_more_and_leaves_the_cursor_alone() {
     assert_eq!(world.store.durable().progress.cursor(), 100);
 }
 
+/// A loop that wakes without end would never let virtual time pass.
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_may_read_again_waits_for_a_retry_that_goes_before_it() {
+    let (world, running) = at_the_end(json!({"order": "strict"}), 4, 10, &[]).await;
+    world.sink.become_(|delivery| match (delivery.event.offset(), delivery.attempt) {
+        (10, 1) => Step::RetryAfter(Duration::from_hours(1)),
+        _ => Step::Deliver,
+    });
+    world.log.cached.store(false, std::sync::atomic::Ordering::Relaxed);
+    world.log.refuse_reads.store(true, std::sync::atomic::Ordering::Relaxed);
+    let id = world.replay(&running, ReplayKind::Replay, 0..10, None).await;
+    settle_down().await;
+    world.log.cached.store(true, std::sync::atomic::Ordering::Relaxed);
+    world.log.append_many(1, &[]);
+    world.until("it is to be tried again", || world.store.durable().retrying.contains_key(&10)).await;
+    world.log.refuse_reads.store(false, std::sync::atomic::Ordering::Relaxed);
+    let began = Instant::now();
+    world.until_replay_is(id, &ReplayState::Done).await;
+    assert!(began.elapsed() >= Duration::from_mins(59), "{:?}", began.elapsed());
+    assert_eq!(deliveries_of(&world, Purpose::Replay), (0..10).collect::<Vec<_>>());
+}
+
 #[tokio::test(start_paused = true)]
 async fn live_events_do_not_wait_for_the_end_of_a_replay() {
     let (world, running) = at_the_end(json!({"max_in_flight": 1}), 1, 1_000, &[]).await;
