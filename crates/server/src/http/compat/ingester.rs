@@ -29,6 +29,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -50,6 +51,8 @@ const DEFAULT_REPLAY_LIMIT: usize = 1000;
 const MAX_REPLAY_LIMIT: usize = 5000;
 /// How long a replay looks for its events before it says that the range is too long.
 const MAX_SEARCH_TIME: Duration = Duration::from_secs(20);
+/// How many searches go on at once, of all tenants: each keeps a thread.
+static SEARCHES: Semaphore = Semaphore::const_new(8);
 /// How long a replay is waited for: that of events which are still on their way, and then its own. It goes on without.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked at meanwhile.
@@ -205,7 +208,13 @@ async fn matching(
 ) -> Result<Vec<u64>, Problem> {
     let (engine, log) = (resources.engine.clone(), resources.log.clone());
     let (tenant, name) = (tenant.to_owned(), name.to_owned());
+    let place = SEARCHES.try_acquire().map_err(|_| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many replays are being looked for")
+            .retry_after(Duration::from_secs(5))
+    })?;
     let look = move || {
+        // It is the search's own, which goes on when its client has left.
+        let _place = place;
         let deadline = std::time::Instant::now() + MAX_SEARCH_TIME;
         let start = log.seek_time(wanted.micros.start).map_err(SearchError::from)?;
         let end = log.seek_time(wanted.micros.end).map_err(SearchError::from)?;
