@@ -191,7 +191,7 @@ fn is_available(name: &str) -> bool {
 /// Where `scripts/services` keeps what it has installed.
 pub(crate) fn services_folder() -> PathBuf {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    variable("EVENTRELAY_SERVICES").unwrap_or_else(|| {
+    variable("TEST_SERVICES").unwrap_or_else(|| {
         let cache = variable("XDG_CACHE_HOME").unwrap_or_else(|| variable("HOME").unwrap().join(".cache"));
         cache.join("eventrelay/services")
     })
