@@ -201,12 +201,16 @@ impl Core {
             Lifecycle::Disabled { .. } if known.spec.sink != spec.sink => Lifecycle::Enabled,
             other => other,
         };
+        let is_other_target = known.spec.sink != spec.sink;
         let replaced =
             self.state.replace_subscription(known.id, expected_revision, spec, lifecycle, audit).await;
-        let record = replaced.map_err(|error| refused(error, &name))?;
+        let mut record = replaced.map_err(|error| refused(error, &name))?;
         if !is_quiet {
             self.end(&tenant, &name, CHANGE_PATIENCE).await;
-            self.start(record.clone(), target).await?;
+            if is_other_target {
+                self.enable_for_new_target(&tenant, &name).await?;
+            }
+            record = self.start_stored(&tenant, &name, Some(target)).await?;
         }
         tracing::info!(subscription = name, tenant, revision = record.revision, "a subscription was changed");
         drop(turn);
@@ -234,8 +238,7 @@ impl Core {
             }
             Err(error) => {
                 if known.lifecycle != Lifecycle::Orphaned {
-                    let target = self.build(&known.spec, known.origin).await?;
-                    self.start(known, target).await?;
+                    self.start_stored(tenant, name, None).await?;
                 }
                 Err(error)
             }
@@ -285,6 +288,34 @@ impl Core {
         let (targets, spec) = (Arc::clone(&self.targets), spec.clone());
         let built = tokio::task::spawn_blocking(move || targets.build(&spec, origin)).await;
         Ok(built.map_err(|_| ChangeError::Ending)??)
+    }
+
+    /// Lifts what the old target's last answer may have left: it was not the new one that wants nothing more.
+    async fn enable_for_new_target(&self, tenant: &str, name: &str) -> Result<(), ChangeError> {
+        match self.stored(tenant, name).await? {
+            Some(SubscriptionRecord { id, lifecycle: Lifecycle::Disabled { .. }, .. }) => {
+                self.state.set_lifecycle(id, Lifecycle::Enabled, None).await.map_err(ChangeError::State)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a dispatcher from what is stored by now, for the last words of the one before may have changed it. Gives what it
+    /// has started from.
+    async fn start_stored(
+        &self,
+        tenant: &str,
+        name: &str,
+        target: Option<Target>,
+    ) -> Result<SubscriptionRecord, ChangeError> {
+        let stored = self.stored(tenant, name).await?;
+        let record = stored.ok_or_else(|| ChangeError::NotFound { name: name.to_owned() })?;
+        let target = match target {
+            Some(target) => target,
+            None => self.build(&record.spec, record.origin).await?,
+        };
+        self.start(record.clone(), target).await?;
+        Ok(record)
     }
 
     /// Starts a dispatcher where the subscription stands.

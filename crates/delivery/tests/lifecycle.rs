@@ -1,0 +1,240 @@
+//! Changes that meet what a dispatcher finds of its target, callers that leave, and steps that fail.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use eventrelay_delivery::{BuildTarget, Engine, EngineOptions, EventLog, RunState, Target};
+use eventrelay_event::{Event, StoredEvent, Tenant};
+use eventrelay_log::disk::RealDisk;
+use eventrelay_log::{Group, Log, Options};
+use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Sink};
+use eventrelay_state::{Lifecycle, LogIdentity, OpenMode, Origin, State, Subscription, SubscriptionRecord};
+use serde_json::json;
+use tokio::sync::watch;
+
+/// What a target was given, and what it answers once it is let.
+struct Hand {
+    given: watch::Sender<Vec<u64>>,
+    held: watch::Sender<bool>,
+    answer: Mutex<Outcome>,
+}
+
+struct HandSink(Arc<Hand>);
+
+impl Hand {
+    fn new() -> Self {
+        Self {
+            given: watch::Sender::default(),
+            held: watch::Sender::default(),
+            answer: Mutex::new(Outcome::Delivered),
+        }
+    }
+
+    /// Answers that it wants nothing more, from now on or once it is let.
+    fn is_gone(&self) {
+        *self.answer.lock().unwrap() = Outcome::Gone { why: "410".to_owned() };
+    }
+
+    async fn until_given(&self, offset: u64) {
+        let mut given = self.given.subscribe();
+        let seen = given.wait_for(|given| given.contains(&offset));
+        tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap().unwrap();
+    }
+}
+
+impl Sink for HandSink {
+    fn kind(&self) -> &'static str {
+        "hand"
+    }
+
+    fn batch_limit(&self) -> BatchLimit {
+        BatchLimit { events: 10, bytes: 1 << 20 }
+    }
+
+    fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>> {
+        Box::pin(async move {
+            let offsets = batch.iter().map(|delivery| delivery.event.offset());
+            self.0.given.send_modify(|given| given.extend(offsets));
+            self.0.held.subscribe().wait_for(|held| !held).await.unwrap();
+            let outcome = self.0.answer.lock().unwrap().clone();
+            let attempt = |_| Attempt {
+                outcome: outcome.clone(),
+                started: SystemTime::now(),
+                took: Duration::from_micros(5),
+                response: None,
+                exchange: None,
+            };
+            batch.iter().map(attempt).collect()
+        })
+    }
+}
+
+/// Targets by the name that a sink's settings give.
+#[derive(Default)]
+struct Hands(Mutex<BTreeMap<String, Arc<Hand>>>);
+
+impl Hands {
+    fn of(&self, name: &str) -> Arc<Hand> {
+        let mut hands = self.0.lock().unwrap();
+        Arc::clone(hands.entry(name.to_owned()).or_insert_with(|| Arc::new(Hand::new())))
+    }
+}
+
+struct Relay {
+    _directory: tempfile::TempDir,
+    log: Log,
+    state: State,
+    engine: Arc<Engine>,
+    hands: Arc<Hands>,
+}
+
+impl Relay {
+    async fn start(checkpoint_interval: Duration) -> Self {
+        Self::start_over(checkpoint_interval, |log| Arc::new(log)).await
+    }
+
+    /// Over what `wrapped` makes of the log.
+    async fn start_over(
+        checkpoint_interval: Duration,
+        wrapped: impl FnOnce(Log) -> Arc<dyn EventLog>,
+    ) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        let (log, state) = tokio::task::spawn_blocking(move || open(&path)).await.unwrap();
+        let hands = Arc::new(Hands::default());
+        let build: Arc<dyn BuildTarget> = Arc::new({
+            let hands = Arc::clone(&hands);
+            move |spec: &Subscription, _: Origin| {
+                let kind = &spec.sink.as_ref().unwrap().kind;
+                Ok(Target::Push(Arc::new(HandSink(hands.of(kind))) as Arc<dyn Sink>))
+            }
+        });
+        let options = EngineOptions { checkpoint_interval, ..EngineOptions::default() };
+        let over = wrapped(log.clone());
+        let engine = Engine::start(over, state.clone(), Vec::new(), build, options).await.unwrap();
+        Self { _directory: directory, log, state, engine: Arc::new(engine), hands }
+    }
+
+    async fn publish(&self) -> u64 {
+        let event = Event::new(Tenant::default(), "order.created".to_owned(), "/test".to_owned());
+        let mut group = Group::new();
+        group.push(None, |bytes| StoredEvent::encode(&event, bytes));
+        let reservation = self.log.reserve(group.bytes()).await.unwrap();
+        self.log.append(reservation, group).await.unwrap();
+        self.log.durable_offset() - 1
+    }
+
+    async fn make(&self, sink: &str) -> SubscriptionRecord {
+        self.engine.create(spec(sink, 1), Lifecycle::Enabled, None).await.unwrap()
+    }
+
+    /// Changes the subscription, and waits until that is durable: the change itself may still be under way.
+    async fn begin_to_replace(
+        &self,
+        spec: Subscription,
+        revision: u64,
+    ) -> tokio::task::JoinHandle<SubscriptionRecord> {
+        let engine = Arc::clone(&self.engine);
+        let change = tokio::spawn(async move { engine.replace(spec, revision, None).await.unwrap() });
+        self.until("the change is durable", |relay| relay.stored().revision > revision).await;
+        change
+    }
+
+    fn stored(&self) -> SubscriptionRecord {
+        self.state.subscription("default", "a").unwrap().unwrap()
+    }
+
+    fn run_state(&self) -> RunState {
+        self.engine.subscription("default", "a").unwrap().run_state
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let wait = async {
+            while !is_so(self) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+    }
+
+    async fn end(self) {
+        self.engine.shutdown(Duration::from_secs(5)).await;
+        self.state.close().await;
+    }
+}
+
+fn open(directory: &std::path::Path) -> (Log, State) {
+    let log = Log::open(Arc::new(RealDisk::default()), Options::new(directory.join("log"))).unwrap();
+    let identity = LogIdentity { log_id: log.id().0, oldest_offset: 0, end_offset: 0 };
+    (log, State::open(&directory.join("state.db"), identity, OpenMode::Normal).unwrap())
+}
+
+fn spec(sink: &str, max_in_flight: u32) -> Subscription {
+    serde_json::from_value(json!({
+        "name": "a", "start": "earliest", "sink": {"kind": sink}, "max_in_flight": max_in_flight,
+    }))
+    .unwrap()
+}
+
+const SOON: Duration = Duration::from_millis(5);
+/// Nothing is saved before the end.
+const NEVER: Duration = Duration::from_secs(3600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_answer_of_an_old_target_says_nothing_of_the_new_one() {
+    let relay = Relay::start(SOON).await;
+    let old = relay.hands.of("old");
+    old.held.send_replace(true);
+    let made = relay.make("old").await;
+    let offset = relay.publish().await;
+    old.until_given(offset).await;
+    let change = relay.begin_to_replace(spec("new", 1), made.revision).await;
+    old.is_gone();
+    old.held.send_replace(false);
+    let changed = change.await.unwrap();
+    assert_eq!((&changed.lifecycle, &changed), (&Lifecycle::Enabled, &relay.stored()));
+    relay.hands.of("new").until_given(offset).await;
+    assert_eq!(relay.run_state(), RunState::Running);
+    // The answered revision is the one to go on from.
+    relay.engine.replace(spec("new", 2), changed.revision, None).await.unwrap();
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_goes_during_a_change_is_gone_after_it() {
+    let relay = Relay::start(SOON).await;
+    let hand = relay.hands.of("one");
+    hand.held.send_replace(true);
+    let made = relay.make("one").await;
+    let offset = relay.publish().await;
+    hand.until_given(offset).await;
+    let change = relay.begin_to_replace(spec("one", 2), made.revision).await;
+    hand.is_gone();
+    hand.held.send_replace(false);
+    let changed = change.await.unwrap();
+    assert_eq!(changed, relay.stored());
+    assert_eq!(changed.lifecycle, Lifecycle::Disabled { reason: "410".to_owned() });
+    assert_eq!(relay.run_state(), RunState::Disabled { reason: "410".to_owned() });
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_is_the_last_word_on_a_subscription_that_was_disabled() {
+    let relay = Relay::start(NEVER).await;
+    let hand = relay.hands.of("one");
+    hand.is_gone();
+    relay.make("one").await;
+    relay.publish().await;
+    relay.until("it is disabled", |relay| matches!(relay.run_state(), RunState::Disabled { .. })).await;
+    hand.held.send_replace(true);
+    relay.engine.resume("default", "a", None).await.unwrap();
+    relay.engine.pause("default", "a", None).await.unwrap();
+    assert_eq!(relay.stored().lifecycle, Lifecycle::Paused);
+    hand.held.send_replace(false);
+    // Saves all that has happened.
+    relay.engine.shutdown(Duration::from_secs(5)).await;
+    assert_eq!(relay.stored().lifecycle, Lifecycle::Paused);
+}
