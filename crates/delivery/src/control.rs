@@ -154,10 +154,15 @@ impl Engine {
         &self,
         change: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, ChangeError> {
-        if self.core().changes.is_closed() {
+        let changes = &self.core().changes;
+        // Counted first, so that the end of the engine either is seen here or waits.
+        let counted = changes.token();
+        if changes.is_closed() {
             return Err(ChangeError::Ending);
         }
-        self.core().changes.spawn(change).await.map_err(|_| ChangeError::Ending)
+        let task = changes.spawn(change);
+        drop(counted);
+        task.await.map_err(|_| ChangeError::Ending)
     }
 }
 

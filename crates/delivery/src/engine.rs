@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use eventrelay_expression::DocumentCache;
 use eventrelay_sinks::Sink;
-use eventrelay_state::{AuditEntry, Lifecycle, State, StateError, SubscriptionId, SubscriptionRecord};
+use eventrelay_state::{State, StateError, SubscriptionId, SubscriptionRecord};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ use crate::metrics::DeliveryMetrics;
 use crate::options::EngineOptions;
 use crate::pull::Consumers;
 use crate::roster::{Handle, Roster};
-use crate::status::{RunState, SubscriptionStatus};
+use crate::status::SubscriptionStatus;
 use crate::turns::Turns;
 
 /// Runs the dispatchers. Dropping it ends them as a crash would; [`Engine::shutdown`] ends them in order.
@@ -170,50 +170,6 @@ impl Engine {
     #[must_use]
     pub fn subscriptions(&self) -> Vec<SubscriptionStatus> {
         self.core.roster.statuses()
-    }
-
-    /// Stops a subscription's deliveries; what is in flight ends by itself. Durable once this returns Ok.
-    ///
-    /// # Errors
-    /// When there is no such subscription, or the pause cannot be saved.
-    pub async fn pause(
-        &self,
-        tenant: &str,
-        name: &str,
-        audit: Option<AuditEntry>,
-    ) -> Result<(), ControlError> {
-        let turn = self.core.turns.take(tenant, name).await;
-        let handle = self.core.roster.find(tenant, name)?;
-        self.core.state.set_lifecycle(handle.id, Lifecycle::Paused, audit).await?;
-        handle.directives.send_modify(|directive| directive.paused = true);
-        // The dispatcher follows in a moment; who asks right now is to see what was asked for.
-        if handle.stats.run_state() == RunState::Running {
-            handle.stats.set_run_state(RunState::Paused);
-        }
-        drop(turn);
-        Ok(())
-    }
-
-    /// Lets a paused, disabled or damaged subscription deliver again. Durable once this returns Ok.
-    ///
-    /// # Errors
-    /// When there is no such subscription, or the resumption cannot be saved.
-    pub async fn resume(
-        &self,
-        tenant: &str,
-        name: &str,
-        audit: Option<AuditEntry>,
-    ) -> Result<(), ControlError> {
-        let turn = self.core.turns.take(tenant, name).await;
-        let handle = self.core.roster.find(tenant, name)?;
-        self.core.state.set_lifecycle(handle.id, Lifecycle::Enabled, audit).await?;
-        handle.directives.send_modify(|directive| {
-            directive.paused = false;
-            directive.resumptions += 1;
-        });
-        handle.stats.set_run_state(RunState::Running);
-        drop(turn);
-        Ok(())
     }
 
     /// Has all push subscriptions of a tenant together keep to the rate that the state store has for it by now; where it has none,

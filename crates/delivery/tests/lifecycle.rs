@@ -6,12 +6,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use eventrelay_delivery::{BuildTarget, Engine, EngineOptions, EventLog, RunState, Target};
-use eventrelay_event::{Event, StoredEvent, Tenant};
+use eventrelay_delivery::{
+    BuildTarget, ControlError, Engine, EngineOptions, EventLog, RecordRun, RedriveRequest, ReplayRequest,
+    RunState, Target,
+};
+use eventrelay_event::{Event, StoredEvent, Tenant, Timestamp};
+use eventrelay_expression::EventFilter;
 use eventrelay_log::disk::RealDisk;
-use eventrelay_log::{Group, Log, Options};
+use eventrelay_log::{Group, Log, Options, ReadError};
 use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Sink};
-use eventrelay_state::{Lifecycle, LogIdentity, OpenMode, Origin, State, Subscription, SubscriptionRecord};
+use eventrelay_state::{
+    Lifecycle, LogIdentity, OpenMode, Origin, ReplayState, Start, State, Subscription, SubscriptionRecord,
+};
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -83,6 +90,45 @@ impl Hands {
     }
 }
 
+/// A log that is slow to find a time, until it is let.
+struct SlowLog {
+    log: Log,
+    asked: watch::Sender<bool>,
+    let_go: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl EventLog for SlowLog {
+    fn oldest_offset(&self) -> u64 {
+        self.log.oldest_offset()
+    }
+
+    fn durable_offset(&self) -> u64 {
+        self.log.durable_offset()
+    }
+
+    fn watch_durable_offset(&self) -> watch::Receiver<u64> {
+        self.log.watch_durable_offset()
+    }
+
+    fn read_cached(&self, offset: u64) -> Option<Box<dyn RecordRun>> {
+        EventLog::read_cached(&self.log, offset)
+    }
+
+    fn read(&self, offset: u64) -> Result<Option<Box<dyn RecordRun>>, ReadError> {
+        EventLog::read(&self.log, offset)
+    }
+
+    fn seek_time(&self, micros: u64) -> Result<u64, ReadError> {
+        self.asked.send_replace(true);
+        self.let_go.lock().unwrap().recv_timeout(Duration::from_secs(20)).unwrap();
+        self.log.seek_time(micros)
+    }
+
+    fn set_needed_offset(&self, offset: u64) {
+        EventLog::set_needed_offset(&self.log, offset);
+    }
+}
+
 struct Relay {
     _directory: tempfile::TempDir,
     log: Log,
@@ -143,6 +189,24 @@ impl Relay {
         change
     }
 
+    /// Makes the subscription, and has an event delivered.
+    async fn deliver_one(&self, sink: &str) -> SubscriptionRecord {
+        let made = self.make(sink).await;
+        let offset = self.publish().await;
+        self.hands.of(sink).until_given(offset).await;
+        self.until("it is settled", |relay| {
+            relay.engine.subscription("default", "a").unwrap().durable_cursor == offset + 1
+        })
+        .await;
+        made
+    }
+
+    /// How many replays are stored, if all of them have come to their end.
+    fn ended_replays(&self) -> Option<usize> {
+        let replays = self.engine.replays("default", "a").unwrap();
+        replays.iter().all(|replay| replay.progress.state == ReplayState::Done).then_some(replays.len())
+    }
+
     fn stored(&self) -> SubscriptionRecord {
         self.state.subscription("default", "a").unwrap().unwrap()
     }
@@ -177,6 +241,10 @@ fn spec(sink: &str, max_in_flight: u32) -> Subscription {
         "name": "a", "start": "earliest", "sink": {"kind": sink}, "max_in_flight": max_in_flight,
     }))
     .unwrap()
+}
+
+fn replay_from(from: Start) -> ReplayRequest {
+    ReplayRequest { from, to: None, filter: EventFilter::default(), max_events_per_second: None }
 }
 
 const SOON: Duration = Duration::from_millis(5);
@@ -237,4 +305,66 @@ async fn a_pause_is_the_last_word_on_a_subscription_that_was_disabled() {
     // Saves all that has happened.
     relay.engine.shutdown(Duration::from_secs(5)).await;
     assert_eq!(relay.stored().lifecycle, Lifecycle::Paused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_begun_is_done_also_when_who_asked_for_it_has_left() {
+    /// Asks, and leaves before there is an answer.
+    async fn ask_and_leave(asked: impl Future) {
+        let _ = futures_util::poll!(std::pin::pin!(asked));
+    }
+    let relay = Relay::start(SOON).await;
+    relay.deliver_one("one").await;
+    ask_and_leave(relay.engine.pause("default", "a", None)).await;
+    relay.until("the pause is stored", |relay| relay.stored().lifecycle == Lifecycle::Paused).await;
+    relay.until("it is paused", |relay| relay.run_state() == RunState::Paused).await;
+    ask_and_leave(relay.engine.resume("default", "a", None)).await;
+    relay.until("the resumption is stored", |relay| relay.stored().lifecycle == Lifecycle::Enabled).await;
+    relay.until("it is resumed", |relay| relay.run_state() == RunState::Running).await;
+    ask_and_leave(relay.engine.replay("default", "a", replay_from(Start::Earliest))).await;
+    relay.until("the replay has ended", |relay| relay.ended_replays() == Some(1)).await;
+    ask_and_leave(relay.engine.redrive("default", "a", RedriveRequest::default())).await;
+    relay.until("the redrive has ended", |relay| relay.ended_replays() == Some(2)).await;
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replays_that_are_asked_for_at_once_keep_to_the_limit() {
+    let relay = Relay::start(SOON).await;
+    relay.deliver_one("one").await;
+    relay.engine.pause("default", "a", None).await.unwrap();
+    let asked = (0..16).map(|_| relay.engine.replay("default", "a", replay_from(Start::Earliest)));
+    let answers = join_all(asked).await;
+    let refused = |answer: &Result<_, _>| matches!(answer, Err(ControlError::TooManyReplays { limit: 4 }));
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 4);
+    assert_eq!(answers.iter().filter(|answer| refused(answer)).count(), 12);
+    assert_eq!(relay.engine.replays("default", "a").unwrap().len(), 4);
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_meets_a_change_is_run() {
+    let (asked, mut is_asked) = watch::channel(false);
+    let (go, let_go) = std::sync::mpsc::channel();
+    let slow = |log| Arc::new(SlowLog { log, asked, let_go: Mutex::new(let_go) }) as Arc<dyn EventLog>;
+    let relay = Relay::start_over(SOON, slow).await;
+    let made = relay.deliver_one("one").await;
+    let engine = Arc::clone(&relay.engine);
+    let replay =
+        tokio::spawn(
+            async move { engine.replay("default", "a", replay_from(Start::Time(Timestamp(0)))).await },
+        );
+    tokio::time::timeout(Duration::from_secs(20), is_asked.wait_for(|asked| *asked)).await.unwrap().unwrap();
+    let engine = Arc::clone(&relay.engine);
+    let mut change = tokio::spawn(async move { engine.replace(spec("one", 2), made.revision, None).await });
+    let overtaken = tokio::time::timeout(Duration::from_millis(300), &mut change).await;
+    go.send(()).unwrap();
+    let changed = match overtaken {
+        Ok(changed) => changed,
+        Err(_) => change.await,
+    };
+    changed.unwrap().unwrap();
+    replay.await.unwrap().unwrap();
+    relay.until("the replay has ended", |relay| relay.ended_replays() == Some(1)).await;
+    relay.end().await;
 }
