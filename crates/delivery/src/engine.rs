@@ -110,6 +110,12 @@ pub enum ControlError {
         /// The number asked for.
         id: i64,
     },
+    /// Its dispatcher had ended, and another could not be started.
+    #[error("the subscription could not be started: {why}")]
+    NotStarted {
+        /// What failed.
+        why: String,
+    },
     /// The event cannot be delivered as a sample.
     #[error("the sample is no event: {why}")]
     NotASample {

@@ -1,9 +1,10 @@
-//! Pausing and resuming: durable first, then the dispatcher follows.
+//! Pausing and resuming: durable first, then the dispatcher follows. One that has none is given one.
 
 use std::sync::Arc;
 
-use eventrelay_state::{AuditEntry, Lifecycle};
+use eventrelay_state::{AuditEntry, Lifecycle, SubscriptionId};
 
+use crate::control::ChangeError;
 use crate::engine::{ControlError, Core, Engine};
 use crate::status::RunState;
 
@@ -63,8 +64,14 @@ impl Core {
 
     async fn resume(&self, tenant: &str, name: &str, audit: Option<AuditEntry>) -> Result<(), ControlError> {
         let turn = self.turns.take(tenant, name).await;
+        let id = self.startable(tenant, name).await?;
+        self.state.set_lifecycle(id, Lifecycle::Enabled, audit).await?;
+        if !self.runs(tenant, name) {
+            // It could not be started after a change, or has failed: nobody would follow a directive.
+            self.start_stored(tenant, name, None).await.map_err(not_started)?;
+            return Ok(());
+        }
         let handle = self.roster.find(tenant, name)?;
-        self.state.set_lifecycle(handle.id, Lifecycle::Enabled, audit).await?;
         handle.directives.send_modify(|directive| {
             directive.paused = false;
             directive.resumptions += 1;
@@ -72,5 +79,25 @@ impl Core {
         handle.stats.set_run_state(RunState::Running);
         drop(turn);
         Ok(())
+    }
+
+    /// The number of a subscription that has a dispatcher, or is to have one.
+    async fn startable(&self, tenant: &str, name: &str) -> Result<SubscriptionId, ControlError> {
+        let missing = match self.roster.find(tenant, name) {
+            Ok(handle) => return Ok(handle.id),
+            Err(missing) => missing,
+        };
+        match self.stored(tenant, name).await.map_err(not_started)? {
+            Some(record) if record.lifecycle != Lifecycle::Orphaned => Ok(record.id),
+            _ => Err(missing),
+        }
+    }
+}
+
+fn not_started(error: ChangeError) -> ControlError {
+    match error {
+        ChangeError::State(error) => ControlError::State(error),
+        ChangeError::Ending => ControlError::Ending,
+        other => ControlError::NotStarted { why: other.to_string() },
     }
 }

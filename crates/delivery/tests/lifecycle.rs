@@ -3,18 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use eventrelay_delivery::{
-    BuildTarget, ControlError, Engine, EngineOptions, EventLog, RecordRun, RedriveRequest, ReplayRequest,
-    RunState, Target,
+    BuildTarget, ChangeError, ControlError, Engine, EngineOptions, EventLog, RecordRun, RedriveRequest,
+    ReplayRequest, RunState, Target,
 };
 use eventrelay_event::{Event, StoredEvent, Tenant, Timestamp};
 use eventrelay_expression::EventFilter;
 use eventrelay_log::disk::RealDisk;
 use eventrelay_log::{Group, Log, Options, ReadError};
-use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Sink};
+use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Sink, SinkError};
 use eventrelay_state::{
     Lifecycle, LogIdentity, OpenMode, Origin, ReplayState, Start, State, Subscription, SubscriptionRecord,
 };
@@ -81,11 +82,15 @@ impl Sink for HandSink {
 
 /// Targets by the name that a sink's settings give.
 #[derive(Default)]
-struct Hands(Mutex<BTreeMap<String, Arc<Hand>>>);
+struct Hands {
+    by_name: Mutex<BTreeMap<String, Arc<Hand>>>,
+    /// How often from now on one cannot be made.
+    unmade: AtomicUsize,
+}
 
 impl Hands {
     fn of(&self, name: &str) -> Arc<Hand> {
-        let mut hands = self.0.lock().unwrap();
+        let mut hands = self.by_name.lock().unwrap();
         Arc::clone(hands.entry(name.to_owned()).or_insert_with(|| Arc::new(Hand::new())))
     }
 }
@@ -130,7 +135,7 @@ impl EventLog for SlowLog {
 }
 
 struct Relay {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     log: Log,
     state: State,
     engine: Arc<Engine>,
@@ -154,6 +159,10 @@ impl Relay {
         let build: Arc<dyn BuildTarget> = Arc::new({
             let hands = Arc::clone(&hands);
             move |spec: &Subscription, _: Origin| {
+                let one_less = |left: usize| left.checked_sub(1);
+                if hands.unmade.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+                    return Err(SinkError::UnknownKind { kind: String::new(), known: &[] });
+                }
                 let kind = &spec.sink.as_ref().unwrap().kind;
                 Ok(Target::Push(Arc::new(HandSink(hands.of(kind))) as Arc<dyn Sink>))
             }
@@ -161,7 +170,7 @@ impl Relay {
         let options = EngineOptions { checkpoint_interval, ..EngineOptions::default() };
         let over = wrapped(log.clone());
         let engine = Engine::start(over, state.clone(), Vec::new(), build, options).await.unwrap();
-        Self { _directory: directory, log, state, engine: Arc::new(engine), hands }
+        Self { directory, log, state, engine: Arc::new(engine), hands }
     }
 
     async fn publish(&self) -> u64 {
@@ -209,6 +218,12 @@ impl Relay {
 
     fn stored(&self) -> SubscriptionRecord {
         self.state.subscription("default", "a").unwrap().unwrap()
+    }
+
+    /// Has the store do what no failing disk could be told to.
+    fn tamper(&self, sql: &str) {
+        let state = rusqlite::Connection::open(self.directory.path().join("state.db")).unwrap();
+        state.execute_batch(sql).unwrap();
     }
 
     fn run_state(&self) -> RunState {
@@ -366,5 +381,64 @@ async fn a_replay_that_meets_a_change_is_run() {
     changed.unwrap().unwrap();
     replay.await.unwrap().unwrap();
     relay.until("the replay has ended", |relay| relay.ended_replays() == Some(1)).await;
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_cannot_be_started_says_so_and_is_started_by_a_resumption() {
+    let relay = Relay::start(SOON).await;
+    let made = relay.deliver_one("one").await;
+    relay.tamper("ALTER TABLE cursors RENAME TO hidden");
+    let changed = relay.engine.replace(spec("two", 1), made.revision, None).await;
+    assert!(matches!(changed, Err(ChangeError::State(_))), "{changed:?}");
+    assert_eq!(relay.stored().revision, made.revision + 1, "it is stored all the same");
+    assert!(matches!(relay.run_state(), RunState::Damaged { .. }), "{:?}", relay.run_state());
+    let replay = relay.engine.replay("default", "a", replay_from(Start::Earliest)).await;
+    assert!(matches!(replay, Err(ControlError::Ending)), "{replay:?}");
+    assert_eq!(relay.ended_replays(), Some(0), "nobody would run it");
+    relay.tamper("ALTER TABLE hidden RENAME TO cursors");
+    relay.engine.resume("default", "a", None).await.unwrap();
+    assert_eq!(relay.run_state(), RunState::Running);
+    let offset = relay.publish().await;
+    relay.hands.of("two").until_given(offset).await;
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_subscription_that_cannot_be_started_is_started_by_a_resumption() {
+    let relay = Relay::start(SOON).await;
+    // A new one's beginning cannot be read.
+    relay.tamper(
+        "CREATE TRIGGER bad AFTER INSERT ON cursors BEGIN UPDATE cursors SET settled_beyond = x'ff'; END",
+    );
+    let made = relay.engine.create(spec("one", 1), Lifecycle::Enabled, None).await;
+    assert!(matches!(made, Err(ChangeError::State(_))), "{made:?}");
+    relay.tamper("DROP TRIGGER bad; UPDATE cursors SET settled_beyond = x'01'");
+    relay.engine.resume("default", "a", None).await.unwrap();
+    let offset = relay.publish().await;
+    relay.hands.of("one").until_given(offset).await;
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_fails_leaves_the_subscription_as_its_target_has_left_it() {
+    let relay = Relay::start(NEVER).await;
+    let hand = relay.hands.of("one");
+    hand.is_gone();
+    relay.make("one").await;
+    let offset = relay.publish().await;
+    relay.until("it is disabled", |relay| matches!(relay.run_state(), RunState::Disabled { .. })).await;
+    assert_eq!(relay.stored().lifecycle, Lifecycle::Enabled, "that is not stored yet");
+    relay.tamper("CREATE TRIGGER kept BEFORE DELETE ON subscriptions BEGIN SELECT RAISE(ABORT, 'kept'); END");
+    relay.hands.unmade.store(2, Ordering::Relaxed);
+    let deleted = relay.engine.delete("default", "a", None, None).await;
+    assert!(matches!(deleted, Err(ChangeError::State(_))), "{deleted:?}");
+    assert_eq!(relay.run_state(), RunState::Disabled { reason: "410".to_owned() });
+    *hand.answer.lock().unwrap() = Outcome::Delivered;
+    hand.given.send_replace(Vec::new());
+    relay.engine.resume("default", "a", None).await.unwrap();
+    hand.until_given(offset).await;
+    relay.tamper("DROP TRIGGER kept");
+    relay.engine.delete("default", "a", None, None).await.unwrap();
     relay.end().await;
 }
