@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::engine::{Core, Engine, Target};
 use crate::event_log::{StartError, resolve_start};
 use crate::launch::Loaded;
+use crate::status::RunState;
 
 /// The most subscriptions of a process; each has a task.
 const MAX_SUBSCRIPTIONS: usize = 100_000;
@@ -27,6 +28,9 @@ const MAX_SUBSCRIPTIONS_OF_TENANT: usize = 10_000;
 const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
 /// The same for a deletion, whose events nobody wants any more.
 const DELETE_PATIENCE: Duration = Duration::from_secs(1);
+/// The waits between the tries to start a subscription that is stored already: nobody else would start it before a restart.
+const START_WAITS: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(250), Duration::from_millis(1000)];
 
 /// Makes what a subscription delivers through.
 pub trait BuildTarget: Send + Sync + 'static {
@@ -46,7 +50,8 @@ where
     }
 }
 
-/// Why a subscription was not made, changed or deleted. Nothing has changed.
+/// Why a subscription was not made, changed or deleted. Nothing has changed; but where it could not be started after that, which
+/// its status shows, what is stored of it has.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// There is none of that name.
@@ -156,10 +161,15 @@ impl Engine {
         &self,
         change: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, ChangeError> {
-        if self.core().changes.is_closed() {
+        let changes = &self.core().changes;
+        // Counted first, so that the end of the engine either is seen here or waits.
+        let counted = changes.token();
+        if changes.is_closed() {
             return Err(ChangeError::Ending);
         }
-        self.core().changes.spawn(change).await.map_err(|_| ChangeError::Ending)
+        let task = changes.spawn(change);
+        drop(counted);
+        task.await.map_err(|_| ChangeError::Ending)
     }
 }
 
@@ -182,8 +192,8 @@ impl Core {
         let start_offset = resolve_start(&self.roster.log, spec.start).await?;
         let name = spec.name.clone();
         let created = self.state.create_subscription(spec, start_offset, lifecycle, audit).await;
-        let record = created.map_err(|error| refused(error, &name))?;
-        self.start(record.clone(), target).await?;
+        let tenant = created.map_err(|error| refused(error, &name))?.spec.tenant;
+        let record = self.start_stored(tenant.as_str(), &name, Some(target)).await?;
         tracing::info!(subscription = name, tenant = %record.spec.tenant, "a subscription was made");
         drop(turn);
         Ok(record)
@@ -200,18 +210,24 @@ impl Core {
         let turn = self.turns.take(&tenant, &name).await;
         let known = self.changeable(&tenant, &name, Some(expected_revision)).await?;
         let target = self.build(&spec, Origin::Api).await?;
-        let is_quiet = known.spec.delivers_like(&spec);
+        // One that could not be started is given another try by any change.
+        let is_down = known.lifecycle != Lifecycle::Orphaned && !self.runs(&tenant, &name);
+        let is_quiet = known.spec.delivers_like(&spec) && !is_down;
         // Whatever wanted nothing more was the old target.
         let lifecycle = match known.lifecycle {
             Lifecycle::Disabled { .. } if known.spec.sink != spec.sink => Lifecycle::Enabled,
             other => other,
         };
+        let is_other_target = known.spec.sink != spec.sink;
         let replaced =
             self.state.replace_subscription(known.id, expected_revision, spec, lifecycle, audit).await;
-        let record = replaced.map_err(|error| refused(error, &name))?;
+        let mut record = replaced.map_err(|error| refused(error, &name))?;
         if !is_quiet {
             self.end(&tenant, &name, CHANGE_PATIENCE).await;
-            self.start(record.clone(), target).await?;
+            if is_other_target {
+                self.enable_for_new_target(&tenant, &name).await;
+            }
+            record = self.start_stored(&tenant, &name, Some(target)).await?;
         }
         tracing::info!(subscription = name, tenant, revision = record.revision, "a subscription was changed");
         drop(turn);
@@ -239,8 +255,8 @@ impl Core {
             }
             Err(error) => {
                 if known.lifecycle != Lifecycle::Orphaned {
-                    let target = self.build(&known.spec, known.origin).await?;
-                    self.start(known, target).await?;
+                    // That it failed is told by the log and the status; what is answered is why it was not deleted.
+                    let _ = self.start_stored(tenant, name, None).await;
                 }
                 Err(error)
             }
@@ -280,7 +296,11 @@ impl Core {
         }
     }
 
-    async fn stored(&self, tenant: &str, name: &str) -> Result<Option<SubscriptionRecord>, ChangeError> {
+    pub(crate) async fn stored(
+        &self,
+        tenant: &str,
+        name: &str,
+    ) -> Result<Option<SubscriptionRecord>, ChangeError> {
         let (state, tenant, name) = (self.state.clone(), tenant.to_owned(), name.to_owned());
         let read = move || state.subscription(&tenant, &name);
         tokio::task::spawn_blocking(read).await.map_err(|_| ChangeError::Ending)?.map_err(ChangeError::State)
@@ -290,6 +310,79 @@ impl Core {
         let (targets, spec) = (Arc::clone(&self.targets), spec.clone());
         let built = tokio::task::spawn_blocking(move || targets.build(&spec, origin)).await;
         Ok(built.map_err(|_| ChangeError::Ending)??)
+    }
+
+    /// Lifts what the old target's last answer may have left: it was not the new one that wants nothing more. Where that fails, the
+    /// subscription is disabled, and says so.
+    async fn enable_for_new_target(&self, tenant: &str, name: &str) {
+        let enabled = match self.stored(tenant, name).await {
+            Ok(Some(SubscriptionRecord { id, lifecycle: Lifecycle::Disabled { .. }, .. })) => {
+                self.state.set_lifecycle(id, Lifecycle::Enabled, None).await.map_err(ChangeError::State)
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = enabled {
+            tracing::error!(subscription = name, tenant, %error, "cannot see to it that the new target is tried");
+        }
+    }
+
+    /// Whether the subscription has a dispatcher.
+    pub(crate) fn runs(&self, tenant: &str, name: &str) -> bool {
+        self.roster.find(tenant, name).is_some_and(|handle| !handle.commands.is_closed())
+    }
+
+    /// Starts a dispatcher from what is stored by now, for the last words of the one before may have changed it. Gives what it
+    /// has started from. Tries more than once: without a dispatcher nothing is delivered before somebody sees to it.
+    pub(crate) async fn start_stored(
+        &self,
+        tenant: &str,
+        name: &str,
+        target: Option<Target>,
+    ) -> Result<SubscriptionRecord, ChangeError> {
+        let mut waits = START_WAITS.into_iter();
+        loop {
+            let error = match self.try_start(tenant, name, target.clone()).await {
+                Ok(record) => return Ok(record),
+                Err(error) => error,
+            };
+            let may_pass = !matches!(error, ChangeError::NotFound { .. } | ChangeError::Ending);
+            match waits.next().filter(|_| may_pass) {
+                Some(wait) => {
+                    tracing::warn!(subscription = name, tenant, %error, "cannot start a subscription; trying again");
+                    tokio::time::sleep(wait).await;
+                }
+                None => {
+                    self.note_down(tenant, name, &error);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn try_start(
+        &self,
+        tenant: &str,
+        name: &str,
+        target: Option<Target>,
+    ) -> Result<SubscriptionRecord, ChangeError> {
+        let stored = self.stored(tenant, name).await?;
+        let record = stored.ok_or_else(|| ChangeError::NotFound { name: name.to_owned() })?;
+        let target = match target {
+            Some(target) => target,
+            None => self.build(&record.spec, record.origin).await?,
+        };
+        self.start(record.clone(), target).await?;
+        Ok(record)
+    }
+
+    /// Shows that nothing is delivered. It stays in the roster, so that the log keeps what it needs.
+    fn note_down(&self, tenant: &str, name: &str, error: &ChangeError) {
+        tracing::error!(subscription = name, tenant, %error, "a subscription could not be started: it delivers nothing");
+        if let Some(handle) = self.roster.find(tenant, name) {
+            let why = format!("it could not be started, resume it to try again: {error}");
+            handle.stats.set_run_state(RunState::Damaged { why });
+        }
     }
 
     /// Starts a dispatcher where the subscription stands.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use eventrelay_expression::DocumentCache;
 use eventrelay_sinks::Sink;
-use eventrelay_state::{AuditEntry, Lifecycle, State, StateError, SubscriptionId, SubscriptionRecord};
+use eventrelay_state::{State, StateError, SubscriptionId, SubscriptionRecord};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ use crate::metrics::DeliveryMetrics;
 use crate::options::EngineOptions;
 use crate::pull::Consumers;
 use crate::roster::{Handle, Roster};
-use crate::status::{RunState, SubscriptionStatus};
+use crate::status::SubscriptionStatus;
 use crate::turns::Turns;
 
 /// Runs the dispatchers. Dropping it ends them as a crash would; [`Engine::shutdown`] ends them in order.
@@ -123,6 +123,12 @@ pub enum ControlError {
         /// The number asked for.
         id: i64,
     },
+    /// Its dispatcher had ended, and another could not be started.
+    #[error("the subscription could not be started: {why}")]
+    NotStarted {
+        /// What failed.
+        why: String,
+    },
     /// The event cannot be delivered as a sample.
     #[error("the sample is no event: {why}")]
     NotASample {
@@ -185,50 +191,6 @@ impl Engine {
         self.core.roster.statuses()
     }
 
-    /// Stops a subscription's deliveries; what is in flight ends by itself. Durable once this returns Ok.
-    ///
-    /// # Errors
-    /// When no such subscription runs, or the pause cannot be saved.
-    pub async fn pause(
-        &self,
-        tenant: &str,
-        name: &str,
-        audit: Option<AuditEntry>,
-    ) -> Result<(), ControlError> {
-        let turn = self.core.turns.take(tenant, name).await;
-        let handle = self.running(tenant, name).await?;
-        self.core.state.set_lifecycle(handle.id, Lifecycle::Paused, audit).await?;
-        handle.directives.send_modify(|directive| directive.paused = true);
-        // The dispatcher follows in a moment; who asks right now is to see what was asked for.
-        if handle.stats.run_state() == RunState::Running {
-            handle.stats.set_run_state(RunState::Paused);
-        }
-        drop(turn);
-        Ok(())
-    }
-
-    /// Lets a paused, disabled or damaged subscription deliver again. Durable once this returns Ok.
-    ///
-    /// # Errors
-    /// When no such subscription runs, or the resumption cannot be saved.
-    pub async fn resume(
-        &self,
-        tenant: &str,
-        name: &str,
-        audit: Option<AuditEntry>,
-    ) -> Result<(), ControlError> {
-        let turn = self.core.turns.take(tenant, name).await;
-        let handle = self.running(tenant, name).await?;
-        self.core.state.set_lifecycle(handle.id, Lifecycle::Enabled, audit).await?;
-        handle.directives.send_modify(|directive| {
-            directive.paused = false;
-            directive.resumptions += 1;
-        });
-        handle.stats.set_run_state(RunState::Running);
-        drop(turn);
-        Ok(())
-    }
-
     /// Has all push subscriptions of a tenant together keep to the rate that the state store has for it by now; where it has none,
     /// to none.
     ///
@@ -280,12 +242,7 @@ impl Engine {
 
     /// The subscription of that name, which must run.
     pub(crate) async fn running(&self, tenant: &str, name: &str) -> Result<Arc<Handle>, ControlError> {
-        if let Some(handle) = self.roster().find(tenant, name) {
-            return Ok(handle);
-        }
-        let (state, tenant, name) = (self.state().clone(), tenant.to_owned(), name.to_owned());
-        let refusal = tokio::task::spawn_blocking(move || not_running(&state, tenant, name)).await;
-        Err(refusal.unwrap_or(ControlError::Ending))
+        self.core.running(tenant, name).await
     }
 
     /// The same. Blocking.
@@ -309,6 +266,16 @@ impl Engine {
 }
 
 impl Core {
+    /// The subscription of that name, which must run.
+    pub(crate) async fn running(&self, tenant: &str, name: &str) -> Result<Arc<Handle>, ControlError> {
+        if let Some(handle) = self.roster.find(tenant, name) {
+            return Ok(handle);
+        }
+        let (state, tenant, name) = (self.state.clone(), tenant.to_owned(), name.to_owned());
+        let refusal = tokio::task::spawn_blocking(move || not_running(&state, tenant, name)).await;
+        Err(refusal.unwrap_or(ControlError::Ending))
+    }
+
     /// Starts a subscription's dispatcher.
     pub(crate) fn run(&self, loaded: Loaded, target: Target) {
         let (handle, task) = launch(self, loaded, target);

@@ -31,6 +31,7 @@ mod event_log;
 mod event_status;
 mod key_gate;
 mod launch;
+mod lifecycle;
 mod metrics;
 #[cfg(test)]
 mod model;

@@ -266,8 +266,10 @@ impl Store for MemoryStore {
             durable
                 .dead_letters
                 .extend(checkpoint.dead_letters.into_iter().map(|letter| (letter.offset, letter)));
-            if let Some(lifecycle) = checkpoint.lifecycle {
-                durable.lifecycle = lifecycle;
+            match (&durable.lifecycle, checkpoint.lifecycle) {
+                (Lifecycle::Enabled, Some(found @ Lifecycle::Disabled { .. }))
+                | (Lifecycle::Disabled { .. }, Some(found @ Lifecycle::Enabled)) => durable.lifecycle = found,
+                _ => {}
             }
             durable.saves += 1;
             drop(durable);

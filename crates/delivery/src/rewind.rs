@@ -2,6 +2,7 @@
 //! letters again.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use eventrelay_expression::EventFilter;
 use eventrelay_state::{
@@ -10,7 +11,7 @@ use eventrelay_state::{
 use tokio::sync::oneshot;
 
 use crate::dispatcher::Command;
-use crate::engine::{ControlError, Engine};
+use crate::engine::{ControlError, Core, Engine};
 use crate::event_log::resolve_start;
 use crate::roster::Handle;
 
@@ -53,7 +54,7 @@ impl Engine {
     /// When no such subscription runs, there is no such place, or the process is ending.
     pub async fn seek(&self, tenant: &str, name: &str, to: Start) -> Result<u64, ControlError> {
         let handle = self.running(tenant, name).await?;
-        let offset = self.place("to", to).await?;
+        let offset = self.core().place("to", to).await?;
         let (done, moved) = oneshot::channel();
         handle.command(Command::Seek { offset, done }).await?;
         moved.await.map_err(|_| ControlError::Ending)?;
@@ -61,7 +62,7 @@ impl Engine {
     }
 
     /// Delivers a part of the log again, beside the live cursor. It goes on after a restart, and repeats a little of what a
-    /// kill has cut short. Durable once this returns Ok.
+    /// kill has cut short. Durable once this returns Ok, and done also when nobody waits for it any more.
     ///
     /// # Errors
     /// When no such subscription runs, there is no such place, or too many replays are under way.
@@ -71,26 +72,12 @@ impl Engine {
         name: &str,
         request: ReplayRequest,
     ) -> Result<ReplayRecord, ControlError> {
-        let handle = self.running(tenant, name).await?;
-        let start_offset = self.place("from", request.from).await?;
-        let end = match request.to {
-            Some(to) => self.place("to", to).await?,
-            None => u64::MAX,
-        };
-        let new = NewReplay {
-            subscription: handle.id,
-            kind: ReplayKind::Replay,
-            filter: request.filter,
-            max_events_per_second: request.max_events_per_second,
-            start_offset,
-            // What the cursor has not come to is delivered anyway.
-            end_offset: end.min(handle.cursor()).max(start_offset),
-        };
-        self.begin(&handle, new).await
+        let (core, tenant, name) = (Arc::clone(self.core()), tenant.to_owned(), name.to_owned());
+        self.order(async move { core.replay(&tenant, &name, request).await }).await
     }
 
     /// Tries dead letters again. One that is delivered, or waits for a retry, is no dead letter any more; one that is
-    /// refused stays one. Durable once this returns Ok.
+    /// refused stays one. Durable once this returns Ok, and done also when nobody waits for it any more.
     ///
     /// # Errors
     /// When no such subscription runs, or it has too many replays under way.
@@ -100,26 +87,8 @@ impl Engine {
         name: &str,
         request: RedriveRequest,
     ) -> Result<ReplayRecord, ControlError> {
-        let handle = self.running(tenant, name).await?;
-        // Those that die from now on are not meant.
-        let end_now = self.roster().log.durable_offset();
-        let start = match request.from {
-            Some(from) => self.place("from", from).await?,
-            None => 0,
-        };
-        let end = match request.to {
-            Some(to) => self.place("to", to).await?,
-            None => end_now,
-        };
-        let new = NewReplay {
-            subscription: handle.id,
-            kind: ReplayKind::Redrive,
-            filter: request.filter,
-            max_events_per_second: request.max_events_per_second,
-            start_offset: request.offset.unwrap_or(start),
-            end_offset: request.offset.map_or(end.max(start), |offset| offset.saturating_add(1)),
-        };
-        self.begin(&handle, new).await
+        let (core, tenant, name) = (Arc::clone(self.core()), tenant.to_owned(), name.to_owned());
+        self.order(async move { core.redrive(&tenant, &name, request).await }).await
     }
 
     /// A subscription's replays and redrives, newest first, as far as their progress is saved. Blocking.
@@ -144,21 +113,87 @@ impl Engine {
             Err(_) => Err(ControlError::Ending),
         }
     }
+}
+
+impl Core {
+    async fn replay(
+        &self,
+        tenant: &str,
+        name: &str,
+        request: ReplayRequest,
+    ) -> Result<ReplayRecord, ControlError> {
+        // Kept until the dispatcher has it, or a change would put another in its place, which has read its replays already.
+        let turn = self.turns.take(tenant, name).await;
+        let handle = self.running(tenant, name).await?;
+        let start_offset = self.place("from", request.from).await?;
+        let end = match request.to {
+            Some(to) => self.place("to", to).await?,
+            None => u64::MAX,
+        };
+        let new = NewReplay {
+            subscription: handle.id,
+            kind: ReplayKind::Replay,
+            filter: request.filter,
+            max_events_per_second: request.max_events_per_second,
+            start_offset,
+            // What the cursor has not come to is delivered anyway.
+            end_offset: end.min(handle.cursor()).max(start_offset),
+        };
+        let record = self.begin(&handle, new).await?;
+        drop(turn);
+        Ok(record)
+    }
+
+    async fn redrive(
+        &self,
+        tenant: &str,
+        name: &str,
+        request: RedriveRequest,
+    ) -> Result<ReplayRecord, ControlError> {
+        let turn = self.turns.take(tenant, name).await;
+        let handle = self.running(tenant, name).await?;
+        // Those that die from now on are not meant.
+        let end_now = self.roster.log.durable_offset();
+        let start = match request.from {
+            Some(from) => self.place("from", from).await?,
+            None => 0,
+        };
+        let end = match request.to {
+            Some(to) => self.place("to", to).await?,
+            None => end_now,
+        };
+        let new = NewReplay {
+            subscription: handle.id,
+            kind: ReplayKind::Redrive,
+            filter: request.filter,
+            max_events_per_second: request.max_events_per_second,
+            start_offset: request.offset.unwrap_or(start),
+            end_offset: request.offset.map_or(end.max(start), |offset| offset.saturating_add(1)),
+        };
+        let record = self.begin(&handle, new).await?;
+        drop(turn);
+        Ok(record)
+    }
 
     /// The offset of a place that a request names in this field.
     async fn place(&self, field: &'static str, place: Start) -> Result<u64, ControlError> {
-        let resolved = resolve_start(&self.roster().log, place).await;
+        let resolved = resolve_start(&self.roster.log, place).await;
         resolved.map_err(|error| ControlError::Start { field, error })
     }
 
+    /// To be called in the subscription's turn: nobody else begins one between the count and the insertion.
     async fn begin(&self, handle: &Handle, new: NewReplay) -> Result<ReplayRecord, ControlError> {
-        let (state, id) = (self.state().clone(), handle.id);
+        if handle.commands.is_closed() {
+            // Nobody would run what is stored.
+            return Err(ControlError::Ending);
+        }
+        let (state, id) = (self.state.clone(), handle.id);
         let running = move || running(&state, id);
         let running = tokio::task::spawn_blocking(running).await.map_err(|_| ControlError::Ending)??;
         if running >= MAX_REPLAYS {
             return Err(ControlError::TooManyReplays { limit: MAX_REPLAYS });
         }
-        let record = self.state().create_replay(new).await?;
+        let record = self.state.create_replay(new).await?;
         handle.command(Command::Replay(Box::new(record.clone()))).await?;
         Ok(record)
     }

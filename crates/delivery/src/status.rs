@@ -66,9 +66,9 @@ pub enum RunState {
         /// What the target said.
         reason: String,
     },
-    /// It stopped where the log cannot be read, and skips nothing.
+    /// It stopped where the log cannot be read, and skips nothing; or it could not be started after a change.
     Damaged {
-        /// What was found, naming segment and offset.
+        /// What was found, naming segment and offset; or what failed.
         why: String,
     },
     /// It stopped at an event of which its filter cannot tell whether it is wanted, and skips nothing.

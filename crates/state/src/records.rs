@@ -255,7 +255,7 @@ pub struct Checkpoint {
     pub no_longer_dead: Vec<u64>,
     /// Replays that have come on.
     pub replays: Vec<(ReplayId, ReplayProgress)>,
-    /// Whether it delivers from now on, where that has changed.
+    /// That its target wants nothing more, or again; counts only for what is enabled, or disabled, by then.
     pub lifecycle: Option<Lifecycle>,
     /// New attempts to keep, oldest first.
     pub attempts: Vec<AttemptRecord>,

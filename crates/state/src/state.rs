@@ -15,7 +15,7 @@ use crate::attempts::save_attempts;
 use crate::delivery_state::progress;
 use crate::open::{open_reader, open_writer};
 use crate::replays::save_progress;
-use crate::subscriptions::update_lifecycle;
+use crate::subscriptions::follow_target;
 use crate::writer::Writer;
 use crate::{
     Checkpoint, DeadLetter, LogIdentity, OpenError, OpenMode, Position, Retrying, StateError, SubscriptionId,
@@ -124,7 +124,7 @@ fn save_checkpoint(connection: &Connection, checkpoint: &Checkpoint) -> Result<(
         save_progress(connection, *replay, progress)?;
     }
     if let Some(lifecycle) = &checkpoint.lifecycle {
-        update_lifecycle(connection, checkpoint.subscription, lifecycle)?;
+        follow_target(connection, checkpoint.subscription, lifecycle)?;
     }
     save_attempts(connection, id, &checkpoint.attempts)
 }

@@ -218,6 +218,23 @@ pub(crate) fn update_lifecycle(
     Ok(())
 }
 
+/// Stores what a dispatcher has found of its target, in a checkpoint. That comes later than it was found, and what somebody has
+/// asked for meanwhile stands: only an enabled subscription is disabled, and only a disabled one enabled again.
+pub(crate) fn follow_target(
+    connection: &Connection,
+    id: SubscriptionId,
+    found: &Lifecycle,
+) -> Result<(), StateError> {
+    let before = match found {
+        Lifecycle::Enabled => "disabled",
+        Lifecycle::Disabled { .. } => "enabled",
+        Lifecycle::Paused | Lifecycle::Orphaned => return Ok(()),
+    };
+    let mut statement = connection.prepare_cached("SELECT lifecycle FROM subscriptions WHERE id = ?1")?;
+    let stored: Option<String> = statement.query_row([id.0], |row| row.get(0)).optional()?;
+    if stored.as_deref() == Some(before) { update_lifecycle(connection, id, found) } else { Ok(()) }
+}
+
 pub(crate) fn set_origin(
     connection: &Connection,
     id: SubscriptionId,

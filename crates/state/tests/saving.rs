@@ -150,6 +150,35 @@ async fn a_lifecycle_survives_and_a_closed_state_refuses() {
 }
 
 #[tokio::test]
+async fn what_a_checkpoint_says_of_the_target_comes_second_to_what_was_asked_for() {
+    let home = Home::new();
+    let state = home.open(EMPTY_LOG).unwrap();
+    let id = declare(&state, vec![spec("a")], 0).await[0].id;
+    let gone = Lifecycle::Disabled { reason: "410 Gone".to_owned() };
+    let also_gone = Lifecycle::Disabled { reason: "404 Gone".to_owned() };
+    let cases = [
+        (&Lifecycle::Enabled, &gone, &gone),
+        (&gone, &Lifecycle::Enabled, &Lifecycle::Enabled),
+        (&gone, &also_gone, &gone),
+        (&Lifecycle::Paused, &Lifecycle::Enabled, &Lifecycle::Paused),
+        (&Lifecycle::Paused, &gone, &Lifecycle::Paused),
+        (&Lifecycle::Orphaned, &Lifecycle::Enabled, &Lifecycle::Orphaned),
+        (&Lifecycle::Orphaned, &gone, &Lifecycle::Orphaned),
+        (&Lifecycle::Enabled, &Lifecycle::Paused, &Lifecycle::Enabled),
+    ];
+    for (stored, found, then) in cases {
+        state.set_lifecycle(id, stored.clone(), None).await.unwrap();
+        let before = state.subscriptions().unwrap()[0].revision;
+        let mut saved = checkpoint(id, 1);
+        saved.lifecycle = Some(found.clone());
+        state.save(saved).await.unwrap();
+        let record = state.subscriptions().unwrap().remove(0);
+        assert_eq!(&record.lifecycle, then, "{found:?} over {stored:?}");
+        assert_eq!(record.revision, before + u64::from(stored != then));
+    }
+}
+
+#[tokio::test]
 async fn what_became_of_an_event_is_told_from_cursors_and_exceptions() {
     let home = Home::new();
     let state = home.open(EMPTY_LOG).unwrap();

@@ -77,6 +77,10 @@ pub(crate) fn of_control(error: &ControlError) -> Problem {
             Problem::new(StatusCode::BAD_REQUEST, "invalid_event", "The event is not valid")
                 .detail(why.clone())
         }
+        ControlError::NotStarted { .. } => {
+            let title = "The subscription cannot be started";
+            Problem::new(StatusCode::CONFLICT, "subscription_not_started", title).detail(error.to_string())
+        }
         ControlError::Ending => ending(),
     }
 }

@@ -179,6 +179,7 @@ impl From<ControlError> for Refusal {
                 let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_replays", title);
                 Self::Problem(problem.detail(error.to_string()))
             }
+            ControlError::NotStarted { .. } => Self::internal(error.to_string()),
             ControlError::Start { .. } | ControlError::NotASample { .. } => {
                 Self::invalid("", error.to_string())
             }
