@@ -208,6 +208,13 @@ impl Checkpointer {
         self.not_before = now + self.interval;
     }
 
+    /// The log must keep this too, from now on: the save that is under way did not know of it.
+    pub(crate) fn also_needs(&mut self, offset: u64) {
+        if let Some(saving) = &mut self.saving {
+            saving.saved.needed = saving.saved.needed.min(offset);
+        }
+    }
+
     pub(crate) fn is_saving(&self) -> bool {
         self.saving.is_some()
     }

@@ -234,3 +234,25 @@ async fn a_seek_waits_for_what_is_on_its_way_and_forgets_retries() {
     world.log.append_many(3, &["a", "b", "c"]);
     world.until_delivered(9..12).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_log_keeps_what_a_replay_needs_also_while_nothing_may_start() {
+    let (world, running) = at_the_end(json!({}), 8, 100, &[]).await;
+    running.pause();
+    world.store.allow_seek.store(true, Ordering::Relaxed);
+    // Whenever it comes: also into a save that is under way, which knows nothing of it.
+    for wait in 0..250 {
+        running.seek(100).await;
+        let (done, _moved) = oneshot::channel();
+        running.commands.send(Command::Seek { offset: 100, done }).await.unwrap();
+        pass(Duration::from_millis(wait)).await;
+        let id = world.replay(&running, ReplayKind::Replay, 20..70, None).await;
+        pass(Duration::from_secs(1)).await;
+        assert_eq!(running.stats.needed.load(Ordering::Relaxed), 20, "after {wait} ms");
+        let (done, cancelled) = oneshot::channel();
+        running.commands.send(Command::CancelReplay { id, done }).await.unwrap();
+        assert!(cancelled.await.unwrap());
+        pass(Duration::from_secs(1)).await;
+        assert_eq!(running.stats.needed.load(Ordering::Relaxed), 100, "it is over");
+    }
+}
