@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::dispatcher::Command;
 use crate::engine::{ControlError, Engine};
-use crate::event_log::resolve_start;
+use crate::event_log::{StartError, resolve_start};
 use crate::roster::Handle;
 
 /// How many replays and redrives one subscription may have under way; each holds a run of the log in memory.
@@ -102,16 +102,9 @@ impl Engine {
         request: RedriveRequest,
     ) -> Result<ReplayRecord, ControlError> {
         let handle = self.roster().find(tenant, name)?;
+        let start = self.place_among_dead_letters(&handle, request.from.unwrap_or(Start::Earliest)).await?;
         // Those that die from now on are not meant.
-        let log = &self.roster().log;
-        let start = match request.from {
-            Some(from) => resolve_start(log, from).await?,
-            None => 0,
-        };
-        let end = match request.to {
-            Some(to) => resolve_start(log, to).await?,
-            None => log.durable_offset(),
-        };
+        let end = self.place_among_dead_letters(&handle, request.to.unwrap_or(Start::Latest)).await?;
         let new = NewReplay {
             subscription: handle.id,
             kind: ReplayKind::Redrive,
@@ -121,6 +114,24 @@ impl Engine {
             end_offset: request.offset.map_or(end.max(start), |offset| offset.saturating_add(1)),
         };
         self.begin(&handle, new).await
+    }
+
+    /// Where a redrive begins or ends. Dead letters outlive their events in the log, so it is their own times that count, and
+    /// there is no oldest offset.
+    async fn place_among_dead_letters(&self, handle: &Handle, start: Start) -> Result<u64, ControlError> {
+        let end = self.roster().log.durable_offset();
+        match start {
+            Start::Earliest => Ok(0),
+            Start::Latest => Ok(end),
+            Start::Offset(offset) if offset > end => Err(StartError::BeyondEnd { offset, end }.into()),
+            Start::Offset(offset) => Ok(offset),
+            Start::Time(time) => {
+                let (state, id) = (self.state().clone(), handle.id);
+                let find = move || state.first_dead_letter_since(id, time.0);
+                let found = tokio::task::spawn_blocking(find).await.map_err(|_| ControlError::Ending)??;
+                Ok(found.unwrap_or(end))
+            }
+        }
     }
 
     /// A subscription's replays and redrives, newest first, as far as their progress is saved. Blocking.

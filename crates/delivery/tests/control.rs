@@ -7,16 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use eventrelay_delivery::{
-    ActivityWindow, BuildTarget, ChangeError, DeliverySearch, Engine, EngineOptions, RetryNow, RunState,
-    Sampled, SearchRequest, StateName, Target,
+    ActivityWindow, BuildTarget, ChangeError, DeliverySearch, Engine, EngineOptions, RedriveRequest,
+    RetryNow, RunState, Sampled, SearchRequest, StateName, Target,
 };
 use eventrelay_event::filter::Filter;
-use eventrelay_event::{Data, Event, StoredEvent, Tenant};
+use eventrelay_event::{Data, Event, StoredEvent, Tenant, Timestamp};
 use eventrelay_expression::EventFilter;
 use eventrelay_log::disk::RealDisk;
 use eventrelay_log::{Group, Log, Options};
 use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Sink};
-use eventrelay_state::{Lifecycle, LogIdentity, OpenMode, Origin, State, Subscription};
+use eventrelay_state::{
+    Checkpoint, DeadLetter, Lifecycle, LogIdentity, OpenMode, Origin, Progress, Start, State, Subscription,
+};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -356,5 +358,51 @@ async fn dead_letters_are_discarded_by_filter_and_samples_move_nothing() {
     let sampled = relay.engine.try_sample("default", "a", &sample).await.unwrap();
     assert!(matches!(sampled, Sampled::Tried(attempt) if matches!(attempt.outcome, Outcome::Reject { .. })));
     assert!(relay.offsets(&relay.search(Some(StateName::Dead))).is_empty());
+    relay.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_by_time_goes_by_the_times_of_the_letters() {
+    let relay = Relay::start().await;
+    let made = relay.engine.create(spec(&json!({})), Lifecycle::Paused, None).await.unwrap();
+    let letter = |offset: u64| DeadLetter {
+        offset,
+        append_time_micros: Some(1_000 + offset),
+        event: None,
+        reason: "gave up".to_owned(),
+        attempts: 1,
+        first_failed_at_micros: 1,
+        dead_at_micros: 2,
+    };
+    // The log has no event as old as these: its times are of today.
+    for _ in 0..10 {
+        relay.publish("order.created", None).await;
+    }
+    let checkpoint = Checkpoint {
+        subscription: made.id,
+        progress: Progress::new(10),
+        retrying: Vec::new(),
+        no_longer_retrying: Vec::new(),
+        dead_letters: [2, 4, 6].map(letter).to_vec(),
+        no_longer_dead: Vec::new(),
+        replays: Vec::new(),
+        lifecycle: None,
+        attempts: Vec::new(),
+    };
+    relay.engine.state().save(checkpoint).await.unwrap();
+    let time = |micros| Some(Start::Time(Timestamp(micros)));
+    let cases = [
+        (time(1_003), time(1_005), 4..6),
+        (None, time(1_003), 0..4),
+        (time(1_007), None, 10..10),
+        (Some(Start::Earliest), time(u64::MAX), 0..10),
+        (Some(Start::Offset(3)), Some(Start::Latest), 3..10),
+    ];
+    for (from, to, range) in cases {
+        let request = RedriveRequest { from, to, ..RedriveRequest::default() };
+        let begun = relay.engine.redrive("default", "a", request).await.unwrap();
+        assert_eq!(begun.request.start_offset..begun.request.end_offset, range);
+        relay.engine.cancel_replay("default", "a", begun.id).await.unwrap();
+    }
     relay.engine.shutdown(Duration::from_secs(5)).await;
 }
