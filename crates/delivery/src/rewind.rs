@@ -22,7 +22,7 @@ const MAX_REPLAYS: usize = 4;
 pub struct ReplayRequest {
     /// From here on.
     pub from: Start,
-    /// To here, exclusive. None, and all that is behind the cursor: to the cursor, for what comes then is live.
+    /// To here, exclusive. None, and all that is behind what is settled: to there, for what comes then is live.
     pub to: Option<Start>,
     /// Which events, beside the subscription's own filter.
     pub filter: EventFilter,
@@ -60,7 +60,7 @@ impl Engine {
         Ok(offset)
     }
 
-    /// Delivers a part of the log again, beside the live cursor. It goes on after a restart, and repeats a little of what a
+    /// Delivers a part of the log again, beside the live cursor, which is left what is not settled. It goes on after a restart, and repeats a little of what a
     /// kill has cut short. Durable once this returns Ok.
     ///
     /// # Errors
@@ -84,8 +84,8 @@ impl Engine {
             filter: request.filter,
             max_events_per_second: request.max_events_per_second,
             start_offset,
-            // What the cursor has not come to is delivered anyway.
-            end_offset: end.min(handle.cursor()).max(start_offset),
+            // What is not settled is delivered anyway.
+            end_offset: end.min(self.settled_end(&handle).await?).max(start_offset),
         };
         self.begin(&handle, new).await
     }
@@ -155,6 +155,14 @@ impl Engine {
             Ok(false) => Err(ControlError::NoSuchReplay { id: id.0 }),
             Err(_) => Err(ControlError::Ending),
         }
+    }
+
+    /// Nothing is settled from here on, as far as is known: where one event is slow, much may be settled beyond the cursor.
+    async fn settled_end(&self, handle: &Handle) -> Result<u64, ControlError> {
+        let (state, id) = (self.state().clone(), handle.id);
+        let read = move || state.position(id);
+        let saved = tokio::task::spawn_blocking(read).await.map_err(|_| ControlError::Ending)??;
+        Ok(saved.progress.end().max(handle.cursor()))
     }
 
     async fn begin(&self, handle: &Handle, new: NewReplay) -> Result<ReplayRecord, ControlError> {

@@ -30,6 +30,8 @@ struct Targets {
 
 struct Named {
     answer: Mutex<Outcome>,
+    /// The event that it never answers for.
+    held_back: Mutex<Option<u64>>,
     given: watch::Sender<Vec<u64>>,
 }
 
@@ -37,8 +39,13 @@ struct NamedSink(Arc<Named>);
 
 impl Targets {
     fn of(&self, name: &str) -> Arc<Named> {
-        let new =
-            || Arc::new(Named { answer: Mutex::new(Outcome::Delivered), given: watch::Sender::default() });
+        let new = || {
+            Arc::new(Named {
+                answer: Mutex::new(Outcome::Delivered),
+                held_back: Mutex::default(),
+                given: watch::Sender::default(),
+            })
+        };
         Arc::clone(self.by_name.lock().unwrap().entry(name.to_owned()).or_insert_with(new))
     }
 }
@@ -46,6 +53,10 @@ impl Targets {
 impl Named {
     fn answer(&self, outcome: Outcome) {
         *self.answer.lock().unwrap() = outcome;
+    }
+
+    fn holds_back(&self, offset: u64) {
+        *self.held_back.lock().unwrap() = Some(offset);
     }
 
     async fn until_given(&self, offsets: &[u64]) {
@@ -66,6 +77,10 @@ impl Sink for NamedSink {
 
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>> {
         Box::pin(async move {
+            let held_back = *self.0.held_back.lock().unwrap();
+            if batch.iter().any(|delivery| Some(delivery.event.offset()) == held_back) {
+                return std::future::pending().await;
+            }
             let outcome = self.0.answer.lock().unwrap().clone();
             let offsets = batch.iter().map(|delivery| delivery.event.offset());
             self.0.given.send_modify(|given| given.extend(offsets));
@@ -359,6 +374,29 @@ async fn dead_letters_are_discarded_by_filter_and_samples_move_nothing() {
     assert!(matches!(sampled, Sampled::Tried(attempt) if matches!(attempt.outcome, Outcome::Reject { .. })));
     assert!(relay.offsets(&relay.search(Some(StateName::Dead))).is_empty());
     relay.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_delivered_beyond_a_cursor_that_waits_is_retried() {
+    let relay = Relay::start().await;
+    let target = relay.targets.of("one");
+    target.holds_back(0);
+    let spec = spec(&json!({"order": "unordered", "max_in_flight": 4, "batch": {"max_events": 1}}));
+    relay.engine.create(spec, Lifecycle::Enabled, None).await.unwrap();
+    for offset in 0..3 {
+        assert_eq!(relay.publish("order.created", None).await, offset);
+    }
+    relay
+        .until("two are delivered", |relay| {
+            relay.offsets(&relay.search(Some(StateName::Delivered))) == [2, 1]
+        })
+        .await;
+    assert_eq!(relay.engine.subscription("default", "a").unwrap().cursor, 0);
+    target.given.send_replace(Vec::new());
+    let retried = relay.engine.retry_now("default", "a", 1).await.unwrap();
+    assert!(matches!(retried, RetryNow::Replayed(record) if record.request.end_offset == 2));
+    target.until_given(&[1]).await;
+    relay.engine.shutdown(Duration::from_millis(50)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ use eventrelay_event::{Purpose, StoredEvent};
 use eventrelay_log::ReadError;
 use eventrelay_sinks::{BatchLimit, BoxFuture, Delivery};
 use eventrelay_state::{
-    DeadLetter, Rate, ReplayId, ReplayKind, ReplayProgress, ReplayRecord, ReplayState, StateError,
+    DeadLetter, Progress, Rate, ReplayId, ReplayKind, ReplayProgress, ReplayRecord, ReplayState, StateError,
     SubscriptionId,
 };
 use tokio::time::Instant;
@@ -182,6 +182,17 @@ impl Replay {
         }
     }
 
+    /// Passes over what the live cursor has yet to deliver, or is delivering.
+    fn pass_live(&mut self, progress: &Progress) {
+        let Source::Log(reader) = &mut self.source else { return };
+        let end = self.record.request.end_offset;
+        let settled = progress.next_settled(self.position).map_or(end, |settled| settled.min(end));
+        if settled > self.position {
+            reader.skip_to(settled);
+            self.position = settled;
+        }
+    }
+
     fn peek(&mut self) -> Peeked {
         if self.failed.is_some() || self.position >= self.record.request.end_offset {
             return Peeked::End;
@@ -310,6 +321,7 @@ impl Dispatcher {
         let (before, mut bytes) = (replay.next_offset(), 0);
         while batch.len() < most && *scan > 0 {
             *scan = scan.saturating_sub(1);
+            replay.pass_live(&self.progress);
             let event = match replay.peek() {
                 Peeked::Event(event) => event,
                 Peeked::Passed => continue,

@@ -256,3 +256,28 @@ async fn the_log_keeps_what_a_replay_needs_also_while_nothing_may_start() {
         assert_eq!(running.stats.needed.load(Ordering::Relaxed), 100, "it is over");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_delivers_what_is_settled_beyond_the_cursor_and_leaves_the_rest_to_it() {
+    let world = World::new(spec(json!({"order": "unordered", "max_in_flight": 4})), 1, |delivery| {
+        match delivery.event.offset() {
+            3 | 50 => Step::DeliverAfter(Duration::from_secs(20)),
+            _ => Step::Deliver,
+        }
+    });
+    world.log.append_many(100, &[]);
+    let running = world.start();
+    let settled: Vec<u64> = (0..100).filter(|offset| !matches!(offset, 3 | 50)).collect();
+    world.until_delivered(settled.iter().copied()).await;
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(world.store.durable().progress.cursor(), 3);
+    let id = world.replay(&running, ReplayKind::Replay, 0..200, None).await;
+    world.until_replay_is(id, &ReplayState::Done).await;
+    let mut replayed = deliveries_of(&world, Purpose::Replay);
+    replayed.sort_unstable();
+    assert_eq!(replayed, settled);
+    world.until_durable_cursor(100).await;
+    let mut live = deliveries_of(&world, Purpose::Live);
+    live.sort_unstable();
+    assert_eq!(live, (0..100).collect::<Vec<_>>(), "each once");
+}
