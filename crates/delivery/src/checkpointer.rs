@@ -3,7 +3,7 @@
 //! Invariant: a save holds a cursor and every retry and dead letter that this cursor has passed, so the durable cursor
 //! never passes an outcome that is not durable. What could not be saved is kept and saved later.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Unsaved {
     /// A retry that is new or has changed, or none where it is over.
     retrying: BTreeMap<u64, Option<Retrying>>,
-    /// A dead letter that is new, or none where it is on its way again.
+    /// A dead letter that is new, or none where it is dead no more.
     dead_letters: BTreeMap<u64, Option<DeadLetter>>,
     dead_letter_bytes: usize,
     attempts: VecDeque<AttemptRecord>,
@@ -180,6 +180,23 @@ impl Checkpointer {
             not_before,
             failed_in_a_row: 0,
         }
+    }
+
+    /// The offsets of letters that are dead no more, as far as that is not durable.
+    pub(crate) fn no_longer_dead(&self) -> BTreeSet<u64> {
+        let mut gone = BTreeSet::new();
+        // What is newer stands.
+        let saving = self.saving.as_ref().map(|saving| &saving.changes);
+        for changes in saving.into_iter().chain([&self.unsaved]) {
+            for (&offset, letter) in &changes.dead_letters {
+                if letter.is_none() {
+                    gone.insert(offset)
+                } else {
+                    gone.remove(&offset)
+                };
+            }
+        }
+        gone
     }
 
     /// From now on [`Self::take_durable_dead_letters`] gives them.

@@ -90,8 +90,8 @@ impl Engine {
         self.begin(&handle, new).await
     }
 
-    /// Tries dead letters again. One that is delivered, or waits for a retry, is no dead letter any more; one that is
-    /// refused stays one. Durable once this returns Ok.
+    /// Tries dead letters again. One that is delivered is no dead letter any more; one that is refused, or waits for a retry,
+    /// stays one. Durable once this returns Ok.
     ///
     /// # Errors
     /// When there is no such subscription, or it has too many replays under way.
