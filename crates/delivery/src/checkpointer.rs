@@ -3,7 +3,7 @@
 //! Invariant: a save holds a cursor and every retry and dead letter that this cursor has passed, so the durable cursor
 //! never passes an outcome that is not durable. What could not be saved is kept and saved later.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Unsaved {
     /// A retry that is new or has changed, or none where it is over.
     retrying: BTreeMap<u64, Option<Retrying>>,
-    /// A dead letter that is new, or none where it is on its way again.
+    /// A dead letter that is new, or none where it is dead no more.
     dead_letters: BTreeMap<u64, Option<DeadLetter>>,
     dead_letter_bytes: usize,
     attempts: VecDeque<AttemptRecord>,
@@ -182,6 +182,23 @@ impl Checkpointer {
         }
     }
 
+    /// The offsets of letters that are dead no more, as far as that is not durable.
+    pub(crate) fn no_longer_dead(&self) -> BTreeSet<u64> {
+        let mut gone = BTreeSet::new();
+        // What is newer stands.
+        let saving = self.saving.as_ref().map(|saving| &saving.changes);
+        for changes in saving.into_iter().chain([&self.unsaved]) {
+            for (&offset, letter) in &changes.dead_letters {
+                if letter.is_none() {
+                    gone.insert(offset)
+                } else {
+                    gone.remove(&offset)
+                };
+            }
+        }
+        gone
+    }
+
     /// From now on [`Self::take_durable_dead_letters`] gives them.
     pub(crate) fn keep_durable_dead_letters(&mut self) {
         self.durable_dead_letters.get_or_insert_default();
@@ -206,6 +223,13 @@ impl Checkpointer {
         let saved = Saved { cursor: progress.cursor(), needed, settled };
         self.saving = Some(Saving { result, changes, saved });
         self.not_before = now + self.interval;
+    }
+
+    /// The log must keep this too, from now on: the save that is under way did not know of it.
+    pub(crate) fn also_needs(&mut self, offset: u64) {
+        if let Some(saving) = &mut self.saving {
+            saving.saved.needed = saving.saved.needed.min(offset);
+        }
     }
 
     pub(crate) fn is_saving(&self) -> bool {

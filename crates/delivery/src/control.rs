@@ -248,6 +248,7 @@ impl Core {
         match self.delete_latest(&known, audit).await {
             Ok(()) => {
                 self.roster.remove(tenant, name);
+                self.roster.unpark(known.id);
                 self.metrics.forget(tenant, name);
                 tracing::info!(subscription = name, tenant, "a subscription was deleted");
                 drop(turn);

@@ -1,6 +1,6 @@
 //! All dispatchers of a process: started together, asked by name, shut down within a deadline.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +73,9 @@ pub enum EngineError {
         /// What the store said.
         error: StateError,
     },
+    /// The state store could not be read.
+    #[error("cannot load the subscriptions: {0}")]
+    List(StateError),
     /// The state store could not be read.
     #[error("cannot load the rates of tenants: {0}")]
     Rates(StateError),
@@ -150,8 +153,9 @@ pub struct ShutdownReport {
 }
 
 impl Engine {
-    /// Starts a dispatcher for each subscription, with where its events go. Orphaned ones are not to be given. `targets` makes
-    /// those of subscriptions that are made or changed later.
+    /// Starts a dispatcher for each subscription, with where its events go. Orphaned ones are not to be given; for those that
+    /// are stored and not given, the log keeps what they need. `targets` makes those of subscriptions that are made or changed
+    /// later.
     ///
     /// # Errors
     /// When a subscription's position cannot be read.
@@ -175,9 +179,11 @@ impl Engine {
             changes: TaskTracker::new(),
             running: Mutex::default(),
         };
-        let (loaded, rates) = load(state, subscriptions).await?;
+        let Stored { running, parked, rates } = load(state, subscriptions).await?;
         rates.iter().for_each(|(tenant, rate)| core.roster.rates.set(tenant, Some(*rate)));
-        for (loaded, target) in loaded {
+        // Before retention is told anything.
+        parked.iter().for_each(|(id, needed)| core.roster.park(*id, *needed));
+        for (loaded, target) in running {
             core.run(loaded, target);
         }
         let (stop, stopped) = oneshot::channel();
@@ -321,18 +327,29 @@ fn not_running(state: &State, tenant: String, name: String) -> ControlError {
     }
 }
 
-async fn load(
-    state: State,
-    subscriptions: Vec<(SubscriptionRecord, Target)>,
-) -> Result<(Vec<(Loaded, Target)>, Vec<(String, NonZeroU32)>), EngineError> {
+/// What a start finds in the state store.
+struct Stored {
+    running: Vec<(Loaded, Target)>,
+    /// Those that are not to run, with the lowest offset that the log must keep for each.
+    parked: Vec<(SubscriptionId, u64)>,
+    rates: Vec<(String, NonZeroU32)>,
+}
+
+async fn load(state: State, subscriptions: Vec<(SubscriptionRecord, Target)>) -> Result<Stored, EngineError> {
     let load_all = move || {
-        let load_one = |(record, target): (SubscriptionRecord, Target)| {
+        let load_one = |record: SubscriptionRecord| {
             let name = record.spec.name.clone();
-            let loaded = Loaded::read(&state, record).map_err(|error| EngineError::Load { name, error })?;
-            Ok((loaded, target))
+            Loaded::read(&state, record).map_err(|error| EngineError::Load { name, error })
         };
+        let stored = state.subscriptions().map_err(EngineError::List)?;
+        let given: HashSet<SubscriptionId> = subscriptions.iter().map(|(record, _)| record.id).collect();
+        let running = subscriptions.into_iter().map(|(record, target)| Ok((load_one(record)?, target)));
+        let running = running.collect::<Result<_, EngineError>>()?;
+        let left_out = stored.into_iter().filter(|record| !given.contains(&record.id));
+        let parked = left_out.map(|record| Ok((record.id, load_one(record)?.needed_offset())));
+        let parked = parked.collect::<Result<_, EngineError>>()?;
         let rates = state.tenant_delivery_rates().map_err(EngineError::Rates)?;
-        Ok((subscriptions.into_iter().map(load_one).collect::<Result<_, _>>()?, rates))
+        Ok(Stored { running, parked, rates })
     };
     tokio::task::spawn_blocking(load_all).await.map_err(|_| EngineError::CutShort)?
 }

@@ -36,6 +36,11 @@ impl Loaded {
         replays.reverse();
         Ok(Self { record, position, dead_letters, replays })
     }
+
+    /// The lowest offset that the log must keep for it.
+    pub(crate) fn needed_offset(&self) -> u64 {
+        needed_offset(&self.position, &self.replays)
+    }
 }
 
 /// Starts the dispatcher.

@@ -263,9 +263,13 @@ impl Store for MemoryStore {
                 durable.dead_letters.remove(&offset);
             }
             durable.replays.extend(checkpoint.replays);
-            durable
-                .dead_letters
-                .extend(checkpoint.dead_letters.into_iter().map(|letter| (letter.offset, letter)));
+            for mut letter in checkpoint.dead_letters {
+                if let Some(before) = durable.dead_letters.get(&letter.offset) {
+                    letter.event = letter.event.or_else(|| before.event.clone());
+                    letter.append_time_micros = letter.append_time_micros.or(before.append_time_micros);
+                }
+                durable.dead_letters.insert(letter.offset, letter);
+            }
             match (&durable.lifecycle, checkpoint.lifecycle) {
                 (Lifecycle::Enabled, Some(found @ Lifecycle::Disabled { .. }))
                 | (Lifecycle::Disabled { .. }, Some(found @ Lifecycle::Enabled)) => durable.lifecycle = found,

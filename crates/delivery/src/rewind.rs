@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::dispatcher::Command;
 use crate::engine::{ControlError, Core, Engine};
-use crate::event_log::resolve_start;
+use crate::event_log::{StartError, resolve_start};
 use crate::roster::Handle;
 
 /// How many replays and redrives one subscription may have under way; each holds a run of the log in memory.
@@ -23,7 +23,7 @@ const MAX_REPLAYS: usize = 4;
 pub struct ReplayRequest {
     /// From here on.
     pub from: Start,
-    /// To here, exclusive. None, and all that is behind the cursor: to the cursor, for what comes then is live.
+    /// To here, exclusive. None, and all that is behind what is settled: to there, for what comes then is live.
     pub to: Option<Start>,
     /// Which events, beside the subscription's own filter.
     pub filter: EventFilter,
@@ -61,7 +61,8 @@ impl Engine {
         Ok(offset)
     }
 
-    /// Delivers a part of the log again, beside the live cursor. It goes on after a restart, and repeats a little of what a
+    /// Delivers a part of the log again, beside the live cursor, which is left
+    /// what is not settled. It goes on after a restart, and repeats a little of what a
     /// kill has cut short. Durable once this returns Ok, and done also when nobody waits for it any more.
     ///
     /// # Errors
@@ -76,8 +77,8 @@ impl Engine {
         self.order(async move { core.replay(&tenant, &name, request).await }).await
     }
 
-    /// Tries dead letters again. One that is delivered, or waits for a retry, is no dead letter any more; one that is
-    /// refused stays one. Durable once this returns Ok, and done also when nobody waits for it any more.
+    /// Tries dead letters again. One that is delivered is no dead letter any more; one that is refused, or waits for a retry,
+    /// stays one. Durable once this returns Ok, and done also when nobody waits for it any more.
     ///
     /// # Errors
     /// When no such subscription runs, or it has too many replays under way.
@@ -136,8 +137,8 @@ impl Core {
             filter: request.filter,
             max_events_per_second: request.max_events_per_second,
             start_offset,
-            // What the cursor has not come to is delivered anyway.
-            end_offset: end.min(handle.cursor()).max(start_offset),
+            // What is not settled is delivered anyway.
+            end_offset: end.min(self.settled_end(&handle).await?).max(start_offset),
         };
         let record = self.begin(&handle, new).await?;
         drop(turn);
@@ -152,16 +153,11 @@ impl Core {
     ) -> Result<ReplayRecord, ControlError> {
         let turn = self.turns.take(tenant, name).await;
         let handle = self.running(tenant, name).await?;
+        let from = request.from.unwrap_or(Start::Earliest);
+        let start = self.place_among_dead_letters(&handle, "from", from).await?;
         // Those that die from now on are not meant.
-        let end_now = self.roster.log.durable_offset();
-        let start = match request.from {
-            Some(from) => self.place("from", from).await?,
-            None => 0,
-        };
-        let end = match request.to {
-            Some(to) => self.place("to", to).await?,
-            None => end_now,
-        };
+        let to = request.to.unwrap_or(Start::Latest);
+        let end = self.place_among_dead_letters(&handle, "to", to).await?;
         let new = NewReplay {
             subscription: handle.id,
             kind: ReplayKind::Redrive,
@@ -179,6 +175,39 @@ impl Core {
     async fn place(&self, field: &'static str, place: Start) -> Result<u64, ControlError> {
         let resolved = resolve_start(&self.roster.log, place).await;
         resolved.map_err(|error| ControlError::Start { field, error })
+    }
+
+    /// The same for a redrive. Dead letters outlive their events in the log, so it is their own times that count, and there is no
+    /// oldest offset.
+    async fn place_among_dead_letters(
+        &self,
+        handle: &Handle,
+        field: &'static str,
+        place: Start,
+    ) -> Result<u64, ControlError> {
+        let end = self.roster.log.durable_offset();
+        match place {
+            Start::Earliest => Ok(0),
+            Start::Latest => Ok(end),
+            Start::Offset(offset) if offset > end => {
+                Err(ControlError::Start { field, error: StartError::BeyondEnd { offset, end } })
+            }
+            Start::Offset(offset) => Ok(offset),
+            Start::Time(time) => {
+                let (state, id) = (self.state.clone(), handle.id);
+                let find = move || state.first_dead_letter_since(id, time.0);
+                let found = tokio::task::spawn_blocking(find).await.map_err(|_| ControlError::Ending)??;
+                Ok(found.unwrap_or(end))
+            }
+        }
+    }
+
+    /// Nothing is settled from here on, as far as is known: where one event is slow, much may be settled beyond the cursor.
+    async fn settled_end(&self, handle: &Handle) -> Result<u64, ControlError> {
+        let (state, id) = (self.state.clone(), handle.id);
+        let read = move || state.position(id);
+        let saved = tokio::task::spawn_blocking(read).await.map_err(|_| ControlError::Ending)??;
+        Ok(saved.progress.end().max(handle.cursor()))
     }
 
     /// To be called in the subscription's turn: nobody else begins one between the count and the insertion.

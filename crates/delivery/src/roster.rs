@@ -30,6 +30,9 @@ pub(crate) struct Roster {
     pub(crate) rates: TenantRates,
     /// Of each tenant, by name. Held for look-ups and changes only, never while anything is awaited.
     handles: RwLock<HashMap<String, BTreeMap<String, Arc<Handle>>>>,
+    /// The lowest offsets that the log must keep for stored subscriptions that do not run: they go on there once they do.
+    /// Taken after `handles`, where both are.
+    parked: RwLock<HashMap<SubscriptionId, u64>>,
 }
 
 /// A subscription that runs. A change of its declaration makes another.
@@ -59,6 +62,7 @@ impl Roster {
             documents,
             rates: TenantRates::default(),
             handles: RwLock::default(),
+            parked: RwLock::default(),
         }
     }
 
@@ -85,9 +89,21 @@ impl Roster {
         self.handles.read().values().map(BTreeMap::len).sum()
     }
 
+    /// Has the log keep what a subscription needs that does not run.
+    pub(crate) fn park(&self, id: SubscriptionId, needed: u64) {
+        self.parked.write().insert(id, needed);
+    }
+
+    /// A subscription that did not run is deleted.
+    pub(crate) fn unpark(&self, id: SubscriptionId) {
+        self.parked.write().remove(&id);
+    }
+
     /// Adds one, in the place of an earlier one of its name.
     pub(crate) fn insert(&self, handle: Arc<Handle>) {
         let mut handles = self.handles.write();
+        // Under the lock of the handles, so that one of the two is always counted.
+        self.unpark(handle.id);
         handles.entry(handle.tenant.clone()).or_default().insert(handle.name.clone(), handle);
     }
 
@@ -106,12 +122,14 @@ impl Roster {
         self.all().iter().map(|handle| handle.status(end, now_micros)).collect()
     }
 
-    /// Tells the log the lowest offset that any durable cursor or retry needs.
+    /// Tells the log the lowest offset that any durable cursor, retry or replay needs, also of those that do not run.
     pub(crate) fn tell_retention(&self) {
         let end = self.log.durable_offset();
         let handles = self.handles.read();
         let all = handles.values().flat_map(BTreeMap::values);
-        let needed = all.map(|handle| handle.stats.needed.load(Ordering::Relaxed)).min();
+        let running = all.map(|handle| handle.stats.needed.load(Ordering::Relaxed)).min();
+        let parked = self.parked.read().values().copied().min();
+        let needed = running.into_iter().chain(parked).min();
         self.log.set_needed_offset(needed.unwrap_or(end));
     }
 }

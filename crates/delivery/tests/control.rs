@@ -7,16 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use eventrelay_delivery::{
-    ActivityWindow, BuildTarget, ChangeError, DeliverySearch, Engine, EngineOptions, RetryNow, RunState,
-    Sampled, SearchRequest, StateName, Target,
+    ActivityWindow, BuildTarget, ChangeError, DeliverySearch, Engine, EngineOptions, RedriveRequest,
+    RetryNow, RunState, Sampled, SearchRequest, StateName, Target,
 };
 use eventrelay_event::filter::Filter;
-use eventrelay_event::{Data, Event, StoredEvent, Tenant};
+use eventrelay_event::{Data, Event, StoredEvent, Tenant, Timestamp};
 use eventrelay_expression::EventFilter;
 use eventrelay_log::disk::RealDisk;
 use eventrelay_log::{Group, Log, Options};
 use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Sink};
-use eventrelay_state::{Lifecycle, LogIdentity, OpenMode, Origin, State, Subscription};
+use eventrelay_state::{
+    Checkpoint, DeadLetter, Lifecycle, LogIdentity, OpenMode, Origin, Progress, Start, State, Subscription,
+};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -28,6 +30,8 @@ struct Targets {
 
 struct Named {
     answer: Mutex<Outcome>,
+    /// The event that it never answers for.
+    held_back: Mutex<Option<u64>>,
     given: watch::Sender<Vec<u64>>,
 }
 
@@ -35,8 +39,13 @@ struct NamedSink(Arc<Named>);
 
 impl Targets {
     fn of(&self, name: &str) -> Arc<Named> {
-        let new =
-            || Arc::new(Named { answer: Mutex::new(Outcome::Delivered), given: watch::Sender::default() });
+        let new = || {
+            Arc::new(Named {
+                answer: Mutex::new(Outcome::Delivered),
+                held_back: Mutex::default(),
+                given: watch::Sender::default(),
+            })
+        };
         Arc::clone(self.by_name.lock().unwrap().entry(name.to_owned()).or_insert_with(new))
     }
 }
@@ -44,6 +53,10 @@ impl Targets {
 impl Named {
     fn answer(&self, outcome: Outcome) {
         *self.answer.lock().unwrap() = outcome;
+    }
+
+    fn holds_back(&self, offset: u64) {
+        *self.held_back.lock().unwrap() = Some(offset);
     }
 
     async fn until_given(&self, offsets: &[u64]) {
@@ -64,6 +77,10 @@ impl Sink for NamedSink {
 
     fn deliver<'a>(&'a self, batch: &'a [Delivery]) -> BoxFuture<'a, Vec<Attempt>> {
         Box::pin(async move {
+            let held_back = *self.0.held_back.lock().unwrap();
+            if batch.iter().any(|delivery| Some(delivery.event.offset()) == held_back) {
+                return std::future::pending().await;
+            }
             let outcome = self.0.answer.lock().unwrap().clone();
             let offsets = batch.iter().map(|delivery| delivery.event.offset());
             self.0.given.send_modify(|given| given.extend(offsets));
@@ -356,5 +373,74 @@ async fn dead_letters_are_discarded_by_filter_and_samples_move_nothing() {
     let sampled = relay.engine.try_sample("default", "a", &sample).await.unwrap();
     assert!(matches!(sampled, Sampled::Tried(attempt) if matches!(attempt.outcome, Outcome::Reject { .. })));
     assert!(relay.offsets(&relay.search(Some(StateName::Dead))).is_empty());
+    relay.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_delivered_beyond_a_cursor_that_waits_is_retried() {
+    let relay = Relay::start().await;
+    let target = relay.targets.of("one");
+    target.holds_back(0);
+    let spec = spec(&json!({"order": "unordered", "max_in_flight": 4, "batch": {"max_events": 1}}));
+    relay.engine.create(spec, Lifecycle::Enabled, None).await.unwrap();
+    for offset in 0..3 {
+        assert_eq!(relay.publish("order.created", None).await, offset);
+    }
+    relay
+        .until("two are delivered", |relay| {
+            relay.offsets(&relay.search(Some(StateName::Delivered))) == [2, 1]
+        })
+        .await;
+    assert_eq!(relay.engine.subscription("default", "a").unwrap().cursor, 0);
+    target.given.send_replace(Vec::new());
+    let retried = relay.engine.retry_now("default", "a", 1).await.unwrap();
+    assert!(matches!(retried, RetryNow::Replayed(record) if record.request.end_offset == 2));
+    target.until_given(&[1]).await;
+    relay.engine.shutdown(Duration::from_millis(50)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_by_time_goes_by_the_times_of_the_letters() {
+    let relay = Relay::start().await;
+    let made = relay.engine.create(spec(&json!({})), Lifecycle::Paused, None).await.unwrap();
+    let letter = |offset: u64| DeadLetter {
+        offset,
+        append_time_micros: Some(1_000 + offset),
+        event: None,
+        reason: "gave up".to_owned(),
+        attempts: 1,
+        first_failed_at_micros: 1,
+        dead_at_micros: 2,
+    };
+    // The log has no event as old as these: its times are of today.
+    for _ in 0..10 {
+        relay.publish("order.created", None).await;
+    }
+    let checkpoint = Checkpoint {
+        subscription: made.id,
+        progress: Progress::new(10),
+        retrying: Vec::new(),
+        no_longer_retrying: Vec::new(),
+        dead_letters: [2, 4, 6].map(letter).to_vec(),
+        no_longer_dead: Vec::new(),
+        replays: Vec::new(),
+        lifecycle: None,
+        attempts: Vec::new(),
+    };
+    relay.engine.state().save(checkpoint).await.unwrap();
+    let time = |micros| Some(Start::Time(Timestamp(micros)));
+    let cases = [
+        (time(1_003), time(1_005), 4..6),
+        (None, time(1_003), 0..4),
+        (time(1_007), None, 10..10),
+        (Some(Start::Earliest), time(u64::MAX), 0..10),
+        (Some(Start::Offset(3)), Some(Start::Latest), 3..10),
+    ];
+    for (from, to, range) in cases {
+        let request = RedriveRequest { from, to, ..RedriveRequest::default() };
+        let begun = relay.engine.redrive("default", "a", request).await.unwrap();
+        assert_eq!(begun.request.start_offset..begun.request.end_offset, range);
+        relay.engine.cancel_replay("default", "a", begun.id).await.unwrap();
+    }
     relay.engine.shutdown(Duration::from_secs(5)).await;
 }

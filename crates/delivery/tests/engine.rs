@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use eventrelay_delivery::{
-    BuildTarget, ControlError, Engine, EngineOptions, RunState, ShutdownReport, StartError,
-    SubscriptionStatus, resolve_start,
+    BuildTarget, ControlError, Engine, EngineOptions, EventLog, RecordRun, RunState, ShutdownReport,
+    StartError, SubscriptionStatus, resolve_start,
 };
 use eventrelay_event::{Event, StoredEvent, Tenant, Timestamp};
 use eventrelay_log::disk::RealDisk;
-use eventrelay_log::{Group, Log, Options};
+use eventrelay_log::{Group, Log, Options, ReadError};
 use eventrelay_sinks::{Attempt, BatchLimit, BoxFuture, Delivery, Outcome, Sink};
-use eventrelay_state::{LogIdentity, OpenMode, Start, State, Subscription, SubscriptionRecord};
+use eventrelay_state::{
+    Checkpoint, Lifecycle, LogIdentity, OpenMode, Progress, Start, State, Subscription, SubscriptionRecord,
+};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::sync::watch;
@@ -264,5 +266,98 @@ async fn a_new_subscription_begins_where_it_asks_to() {
     let found = resolve_start(log, Start::Time(Timestamp(third))).await.unwrap();
     assert!(found <= 2 && log.read(found).unwrap().unwrap().append_time_micros == third);
     assert_eq!(resolve_start(log, Start::Time(Timestamp(u64::MAX / 2))).await.unwrap(), 5);
+    relay.close().await;
+}
+
+/// A log of which a test sees what it is told to keep.
+struct Watched {
+    log: Log,
+    needed: watch::Sender<u64>,
+}
+
+impl Watched {
+    async fn until_needed(&self, offset: u64) {
+        let mut needed = self.needed.subscribe();
+        let wait = needed.wait_for(|needed| *needed == offset);
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap().unwrap();
+    }
+}
+
+impl EventLog for Watched {
+    fn oldest_offset(&self) -> u64 {
+        EventLog::oldest_offset(&self.log)
+    }
+
+    fn durable_offset(&self) -> u64 {
+        EventLog::durable_offset(&self.log)
+    }
+
+    fn watch_durable_offset(&self) -> watch::Receiver<u64> {
+        EventLog::watch_durable_offset(&self.log)
+    }
+
+    fn read_cached(&self, offset: u64) -> Option<Box<dyn RecordRun>> {
+        EventLog::read_cached(&self.log, offset)
+    }
+
+    fn read(&self, offset: u64) -> Result<Option<Box<dyn RecordRun>>, ReadError> {
+        EventLog::read(&self.log, offset)
+    }
+
+    fn seek_time(&self, micros: u64) -> Result<u64, ReadError> {
+        EventLog::seek_time(&self.log, micros)
+    }
+
+    fn set_needed_offset(&self, offset: u64) {
+        self.needed.send_replace(offset);
+    }
+}
+
+fn checkpoint(record: &SubscriptionRecord, cursor: u64) -> Checkpoint {
+    Checkpoint {
+        subscription: record.id,
+        progress: Progress::new(cursor),
+        retrying: Vec::new(),
+        no_longer_retrying: Vec::new(),
+        dead_letters: Vec::new(),
+        no_longer_dead: Vec::new(),
+        replays: Vec::new(),
+        lifecycle: None,
+        attempts: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_keeps_what_subscriptions_need_that_do_not_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let relay = Relay::open(directory.path().to_owned()).await;
+    relay.publish(9).await;
+    let declared = relay.declare(&["runs", "orphaned"]).await;
+    let left_out = Subscription { name: "left-out".to_owned(), ..declared[0].spec.clone() };
+    let made = relay.state.create_subscription(left_out, 0, Lifecycle::Enabled, None).await.unwrap();
+    for (record, cursor) in [(&declared[0], 9), (&declared[1], 5), (&made, 7)] {
+        relay.state.save(checkpoint(record, cursor)).await.unwrap();
+    }
+    // As a later start finds it: the file names none of them any more.
+    relay.declare(&[]).await;
+    let log = Arc::new(Watched { log: relay.log.clone(), needed: watch::channel(0).0 });
+    let target = Target::new(|_| Outcome::Delivered);
+    let running = vec![(declared[0].clone(), eventrelay_delivery::Target::Push(target as Arc<dyn Sink>))];
+    let options = EngineOptions {
+        checkpoint_interval: Duration::from_millis(5),
+        retention_interval: Duration::from_millis(5),
+        ..EngineOptions::default()
+    };
+    let engine = Engine::start(Arc::clone(&log), relay.state.clone(), running, relay.targets(), options);
+    let engine = engine.await.unwrap();
+    log.until_needed(5).await;
+    engine.delete("default", "orphaned", None, None).await.unwrap();
+    log.until_needed(7).await;
+    let changed = Subscription { max_in_flight: 3.try_into().unwrap(), ..made.spec.clone() };
+    engine.replace(changed, made.revision, None).await.unwrap();
+    relay.made.until(|target| target.delivered() == [7, 8].into()).await;
+    log.until_needed(9).await;
+    engine.shutdown(Duration::from_secs(5)).await;
+    drop((engine, log));
     relay.close().await;
 }

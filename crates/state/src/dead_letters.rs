@@ -1,6 +1,6 @@
 //! Dead letters, as people look at them and throw them away. Dispatchers make them, in their checkpoints.
 
-use rusqlite::Row;
+use rusqlite::{OptionalExtension, Row};
 
 use crate::{DeadLetter, State, StateError, SubscriptionId};
 
@@ -38,6 +38,26 @@ impl State {
         ))?;
         let letters = statement.query_map((id.0, from, limit), read)?;
         Ok(letters.collect::<Result<_, _>>()?)
+    }
+
+    /// The offset of a subscription's first dead letter whose event was appended at or after `micros`. Times never go back from
+    /// one offset to the next. Blocking.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn first_dead_letter_since(
+        &self,
+        id: SubscriptionId,
+        micros: u64,
+    ) -> Result<Option<u64>, StateError> {
+        let reader = self.reader();
+        let mut statement = reader.prepare_cached(
+            "SELECT offset FROM dead_letters WHERE subscription_id = ?1 AND append_time_micros >= ?2
+             ORDER BY offset LIMIT 1",
+        )?;
+        // No time is beyond what SQLite can hold.
+        let micros = i64::try_from(micros).unwrap_or(i64::MAX);
+        Ok(statement.query_row((id.0, micros), |row| row.get(0)).optional()?)
     }
 
     /// A subscription's dead letters below offset `before`, at most `limit`, the newest events first. Blocking.

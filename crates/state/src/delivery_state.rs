@@ -79,15 +79,6 @@ impl State {
         let Some(progress) = progress(&view, id)? else { return Ok(None) };
         let mut exceptions = BTreeMap::new();
         let mut statement = view.prepare_cached(
-            "SELECT offset, attempts, due_at_micros, last_error FROM retrying
-             WHERE subscription_id = ?1 AND offset >= ?2 AND offset < ?3",
-        )?;
-        let mut rows = statement.query((id.0, range.start, bounded(range.end)))?;
-        while let Some(row) = rows.next()? {
-            let (attempts, due_at_micros, last_error) = (row.get(1)?, row.get(2)?, row.get(3)?);
-            exceptions.insert(row.get(0)?, DeliveryState::Retrying { attempts, due_at_micros, last_error });
-        }
-        let mut statement = view.prepare_cached(
             "SELECT offset, attempts, dead_at_micros, reason FROM dead_letters
              WHERE subscription_id = ?1 AND offset >= ?2 AND offset < ?3",
         )?;
@@ -95,6 +86,16 @@ impl State {
         while let Some(row) = rows.next()? {
             let (attempts, dead_at_micros, reason) = (row.get(1)?, row.get(2)?, row.get(3)?);
             exceptions.insert(row.get(0)?, DeliveryState::Dead { attempts, dead_at_micros, reason });
+        }
+        // A dead letter that is tried again stays until it is delivered.
+        let mut statement = view.prepare_cached(
+            "SELECT offset, attempts, due_at_micros, last_error FROM retrying
+             WHERE subscription_id = ?1 AND offset >= ?2 AND offset < ?3",
+        )?;
+        let mut rows = statement.query((id.0, range.start, bounded(range.end)))?;
+        while let Some(row) = rows.next()? {
+            let (attempts, due_at_micros, last_error) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            exceptions.insert(row.get(0)?, DeliveryState::Retrying { attempts, due_at_micros, last_error });
         }
         Ok(Some(DeliveryStates { progress, exceptions }))
     }
@@ -138,11 +139,12 @@ impl State {
         let reader = self.reader();
         // One view of all tables, for a checkpoint changes them together.
         let view = reader.unchecked_transaction()?;
-        if let Some(dead) = dead(&view, id, offset)? {
-            return Ok(Some(dead));
-        }
+        // A dead letter that is tried again stays until it is delivered.
         if let Some(retrying) = retrying(&view, id, offset)? {
             return Ok(Some(retrying));
+        }
+        if let Some(dead) = dead(&view, id, offset)? {
+            return Ok(Some(dead));
         }
         let state = |progress: Progress| match progress.is_settled(offset) {
             true => DeliveryState::Settled,

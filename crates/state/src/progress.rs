@@ -59,6 +59,15 @@ impl Progress {
         }
     }
 
+    /// The first offset at or after `offset` that is settled.
+    #[must_use]
+    pub fn next_settled(&self, offset: u64) -> Option<u64> {
+        if self.is_settled(offset) {
+            return Some(offset);
+        }
+        self.beyond.range(offset..).next().map(|(&start, _)| start)
+    }
+
     /// Whether this offset is settled.
     #[must_use]
     pub fn is_settled(&self, offset: u64) -> bool {
@@ -248,6 +257,7 @@ mod tests {
                 prop_assert_eq!(progress.cursor(), open[0]);
                 for offset in 0..80 {
                     prop_assert_eq!(progress.is_settled(offset), model.contains(&offset), "offset {}", offset);
+                    prop_assert_eq!(progress.next_settled(offset), model.range(offset..).next().copied());
                 }
                 let unsettled = (7..70).filter(|offset| !model.contains(offset)).count() as u64;
                 prop_assert_eq!(progress.unsettled_in(7..70), unsettled);

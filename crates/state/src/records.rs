@@ -249,9 +249,9 @@ pub struct Checkpoint {
     pub retrying: Vec<Retrying>,
     /// Offsets whose retry is over.
     pub no_longer_retrying: Vec<u64>,
-    /// New dead letters.
+    /// New dead letters. One without an event keeps the event of an earlier one of its offset.
     pub dead_letters: Vec<DeadLetter>,
-    /// Offsets of dead letters that are on their way again, or have arrived.
+    /// Offsets of letters that are dead no more.
     pub no_longer_dead: Vec<u64>,
     /// Replays that have come on.
     pub replays: Vec<(ReplayId, ReplayProgress)>,

@@ -154,12 +154,14 @@ fn save_retrying(connection: &Connection, id: i64, retrying: &Retrying) -> Resul
 }
 
 fn save_dead_letter(connection: &Connection, id: i64, letter: &DeadLetter) -> Result<(), StateError> {
-    // The same event can die again after a redrive: its newest death counts.
+    // The same event can die again after a redrive: its newest death counts. Where the log no longer had it by then, the copy
+    // that was kept at its first death is all that is left of it.
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO dead_letters (subscription_id, offset, append_time_micros, event, reason, attempts,
                                                   first_failed_at_micros, dead_at_micros)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+             SELECT ?1, ?2, coalesce(?3, max(append_time_micros)), coalesce(?4, max(event)), ?5, ?6, ?7, ?8
+             FROM dead_letters WHERE subscription_id = ?1 AND offset = ?2",
         )?
         .execute((
             id,

@@ -98,6 +98,19 @@ async fn a_retry_is_updated_and_then_over() {
     assert!(state.position(id).unwrap().retrying.is_empty());
     let letters = state.dead_letters(id, 0, 10).unwrap();
     assert_eq!((letters.len(), letters[0].reason.as_str()), (1, "again"), "one letter per event");
+    let mut fourth = checkpoint(id, 1);
+    let lost =
+        DeadLetter { reason: "lost".to_owned(), append_time_micros: None, event: None, ..dead_letter(0) };
+    fourth.dead_letters = vec![lost, DeadLetter { event: None, ..dead_letter(3) }];
+    fourth.retrying = vec![retrying(0, 3)];
+    state.save(fourth).await.unwrap();
+    let letters = state.dead_letters(id, 0, 10).unwrap();
+    assert_eq!((letters[0].reason.as_str(), &letters[0].event), ("lost", &dead_letter(0).event));
+    assert_eq!((letters.len(), letters[0].append_time_micros), (2, Some(77)), "the copy is kept");
+    assert_eq!(letters[1].event, None);
+    let became = state.delivery_state(id, 0).unwrap();
+    assert!(matches!(became, Some(DeliveryState::Retrying { .. })), "a letter stays while it is tried again");
+    assert_eq!(Some(state.delivery_states(id, 0..4).unwrap().unwrap().of(0)), became);
 }
 
 #[tokio::test]

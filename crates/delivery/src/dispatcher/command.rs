@@ -2,6 +2,8 @@
 //!
 //! A command is answered when what it did is durable.
 
+use std::sync::atomic::Ordering;
+
 use eventrelay_state::{Progress, ReplayId, ReplayRecord, ReplayState};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -62,15 +64,7 @@ impl Dispatcher {
             Command::Consume(command) => self.consume(command),
             // Of two seeks that wait, the later one counts.
             Command::Seek { offset, done } => self.seek = Some((offset, done)),
-            Command::Replay(record) => {
-                self.replays.push(Replay::new(
-                    *record,
-                    self.reader.log(),
-                    self.reader.shared(),
-                    &self.store,
-                    Instant::now(),
-                ));
-            }
+            Command::Replay(record) => self.begin_replay(*record),
             Command::RetryNow { offset, done } => {
                 let waits = self.retries.get(offset).is_some_and(|entry| entry.due.is_some());
                 if waits {
@@ -88,6 +82,17 @@ impl Dispatcher {
                 }
             }
         }
+    }
+
+    fn begin_replay(&mut self, record: ReplayRecord) {
+        let (log, chunks) = (self.reader.log(), self.reader.shared());
+        let replay = Replay::new(record, log, chunks, &self.store, Instant::now());
+        if let Some(needed) = replay.needed_offset() {
+            // Where nothing may start now, no checkpoint comes to say so, and the replay is durable already.
+            self.checkpointer.also_needs(needed);
+            self.stats.needed.fetch_min(needed, Ordering::Relaxed);
+        }
+        self.replays.push(replay);
     }
 
     /// Moves the cursor, once nothing is on its way that was begun before.

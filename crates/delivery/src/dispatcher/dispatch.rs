@@ -53,11 +53,6 @@ impl Chosen {
         Self { work, retry: false, replay: None }
     }
 
-    /// Whether it is of this replay.
-    pub(super) fn is_of(&self, replay: ReplayId) -> bool {
-        self.replay == Some(replay)
-    }
-
     /// Events of a replay.
     pub(super) fn replayed(deliveries: Vec<Delivery>, replay: ReplayId) -> Self {
         Self { work: Work::Deliver(deliveries), retry: false, replay: Some(replay) }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use eventrelay_event::StoredEvent;
+use eventrelay_event::{Purpose, StoredEvent};
 use eventrelay_sinks::{Attempt, BatchLimit, Delivery, Outcome};
 use eventrelay_state::{Order, ReplayId};
 use eventrelay_telemetry::DeliveryEnd;
@@ -315,10 +315,7 @@ impl Dispatcher {
         self.keep_attempt(&delivery, &attempt);
         let failed = failure.is_some();
         match failure {
-            None => {
-                self.stats.metrics.delivered.inc();
-                self.done(&delivery.event);
-            }
+            None => self.delivered(&delivery),
             Some(failure) => self.failed(&delivery, failure, now),
         }
         self.replay_settled(replay, std::slice::from_ref(&delivery));
@@ -388,6 +385,9 @@ impl Dispatcher {
     pub(super) fn schedule_again(&mut self, of_replays: Vec<Lease>, now: Instant) {
         for lease in of_replays {
             if lease.delivery.event.offset() >= self.progress.cursor() {
+                if lease.delivery.purpose == Purpose::Redrive {
+                    self.no_longer_dead(lease.delivery.event.offset());
+                }
                 self.replay_settled(lease.replay, std::slice::from_ref(&lease.delivery));
                 continue;
             }

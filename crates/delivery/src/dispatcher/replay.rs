@@ -10,16 +10,18 @@
 //!
 //! Invariants:
 //! - Every offset of a replay below its saved place is delivered, filtered out, dead, or among the saved retries.
-//! - A dead letter goes when its event is delivered or among the retries, in the same transaction.
+//! - A dead letter goes in the transaction that saves that its event is delivered. While that waits for a retry, the letter
+//!   stays: its copy may be all that is left of the event by then, and a seek forgets retries.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use eventrelay_event::{Purpose, StoredEvent};
 use eventrelay_log::ReadError;
 use eventrelay_sinks::{BatchLimit, BoxFuture, Delivery};
 use eventrelay_state::{
-    DeadLetter, Rate, ReplayId, ReplayKind, ReplayProgress, ReplayRecord, ReplayState, StateError,
+    DeadLetter, Progress, Rate, ReplayId, ReplayKind, ReplayProgress, ReplayRecord, ReplayState, StateError,
     SubscriptionId,
 };
 use tokio::time::Instant;
@@ -27,6 +29,7 @@ use tokio::time::Instant;
 use super::dispatch::Chosen;
 use super::filtering::Wanted;
 use super::{Dispatcher, READ_RETRY_WAIT};
+use crate::checkpointer::Checkpointer;
 use crate::decoded_chunk::{ChunkCache, Decoded};
 use crate::event_log::EventLog;
 use crate::key_gate::{Admission, Place};
@@ -65,6 +68,10 @@ struct LetterReader {
     subscription: SubscriptionId,
     page: VecDeque<DeadLetter>,
     loading: Option<BoxFuture<'static, Result<Vec<DeadLetter>, StateError>>>,
+    /// Dead no more, which what is being loaded may not know.
+    gone: BTreeSet<u64>,
+    /// The first offset that was not loaded.
+    next: u64,
     /// There are none from here on.
     end: Option<u64>,
 }
@@ -103,6 +110,8 @@ impl Replay {
                 subscription: record.request.subscription,
                 page: VecDeque::new(),
                 loading: None,
+                gone: BTreeSet::new(),
+                next: 0,
                 end: None,
             }),
         };
@@ -182,12 +191,25 @@ impl Replay {
         }
     }
 
-    fn peek(&mut self) -> Peeked {
+    /// Passes over what the live cursor has yet to deliver, or is delivering.
+    fn pass_live(&mut self, progress: &Progress) {
+        let Source::Log(reader) = &mut self.source else { return };
+        let end = self.record.request.end_offset;
+        let settled = progress.next_settled(self.position).map_or(end, |settled| settled.min(end));
+        if settled > self.position {
+            reader.skip_to(settled);
+            self.position = settled;
+        }
+    }
+
+    fn peek(&mut self, checkpointer: &Checkpointer) -> Peeked {
         if self.failed.is_some() || self.position >= self.record.request.end_offset {
             return Peeked::End;
         }
         let lost_to = match &mut self.source {
-            Source::DeadLetters(letters) => return letters.peek(&mut self.record, &mut self.position),
+            Source::DeadLetters(letters) => {
+                return letters.peek(&mut self.record, &mut self.position, checkpointer);
+            }
             Source::Log(reader) => match reader.peek() {
                 Next::Record(Decoded::Event(event)) => return Peeked::Event(event.clone()),
                 // The live cursor has made a dead letter of it, and nothing else can be made of it.
@@ -211,7 +233,7 @@ impl Replay {
 }
 
 impl LetterReader {
-    fn peek(&mut self, record: &mut ReplayRecord, position: &mut u64) -> Peeked {
+    fn peek(&mut self, record: &mut ReplayRecord, position: &mut u64, checkpointer: &Checkpointer) -> Peeked {
         let end = record.request.end_offset;
         let Some(letter) = self.page.front() else {
             if self.end.is_some_and(|from| *position >= from) {
@@ -219,7 +241,9 @@ impl LetterReader {
                 return Peeked::End;
             }
             if self.loading.is_none() {
-                self.loading = Some(self.store.dead_letters(self.subscription, *position, PAGE_LETTERS));
+                let from = self.next.max(*position);
+                self.gone = checkpointer.no_longer_dead();
+                self.loading = Some(self.store.dead_letters(self.subscription, from, PAGE_LETTERS));
             }
             return Peeked::Wait;
         };
@@ -250,8 +274,17 @@ impl LetterReader {
         if letters.len() < PAGE_LETTERS as usize {
             self.end = Some(letters.last().map_or(0, |last| last.offset + 1));
         }
-        self.page = letters.into();
+        self.next = letters.last().map_or(self.next, |last| last.offset + 1);
+        self.page = letters.into_iter().filter(|letter| !self.gone.contains(&letter.offset)).collect();
         Ok(())
+    }
+
+    /// A letter is dead no more: another redrive, or a retry of one, has delivered it.
+    fn forget(&mut self, offset: u64) {
+        self.page.retain(|letter| letter.offset != offset);
+        if self.loading.is_some() {
+            self.gone.insert(offset);
+        }
     }
 }
 
@@ -273,26 +306,24 @@ impl Dispatcher {
         now: Instant,
         scan: &mut usize,
     ) -> Option<Chosen> {
-        let mut replays = std::mem::take(&mut self.replays);
         let mut chosen = None;
-        for replay in &mut replays {
-            let batch = self.take_from(replay, limit, now, scan);
-            if !batch.is_empty() {
-                chosen = Some(Chosen::replayed(batch, replay.id()));
-                break;
+        for index in 0..self.replays.len() {
+            let mut replay = self.replays.remove(index);
+            let batch = self.take_from(&mut replay, limit, now, scan);
+            if batch.is_empty() {
+                self.replays.insert(index, replay);
+                continue;
             }
+            chosen = Some(Chosen::replayed(batch, replay.id()));
+            // The one that was served goes behind the others.
+            self.replays.push(replay);
+            break;
         }
-        // The one that was served goes behind the others.
-        if let Some(served) =
-            replays.iter().position(|replay| chosen.as_ref().is_some_and(|it| it.is_of(replay.id())))
-        {
-            replays[served..].rotate_left(1);
-        }
-        self.replays = replays;
         self.end_replays_that_are_over();
         chosen
     }
 
+    /// `replay` is not among the others.
     fn take_from(
         &mut self,
         replay: &mut Replay,
@@ -310,7 +341,8 @@ impl Dispatcher {
         let (before, mut bytes) = (replay.next_offset(), 0);
         while batch.len() < most && *scan > 0 {
             *scan = scan.saturating_sub(1);
-            let event = match replay.peek() {
+            replay.pass_live(&self.progress);
+            let event = match replay.peek(&self.checkpointer) {
                 Peeked::Event(event) => event,
                 Peeked::Passed => continue,
                 Peeked::Wait => {
@@ -323,8 +355,9 @@ impl Dispatcher {
             if !batch.is_empty() && bytes + size > limit.bytes {
                 break;
             }
-            // What waits for a retry is on its way already.
-            if self.retries.get(offset).is_some() {
+            // What waits for a retry, or is open in another replay, is on its way already.
+            let is_open = self.replays.iter().any(|other| other.open.contains(&offset));
+            if is_open || self.retries.get(offset).is_some() {
                 replay.take(offset);
                 continue;
             }
@@ -381,30 +414,39 @@ impl Dispatcher {
         let Some(replay) = id.and_then(|id| self.replays.iter_mut().find(|replay| replay.id() == id)) else {
             return;
         };
-        let is_redrive = replay.record.request.kind == ReplayKind::Redrive;
         let progress = &mut replay.record.progress;
         for delivery in deliveries {
             let offset = delivery.event.offset();
-            let refused = self.checkpointer.unsaved.has_dead_letter(offset);
-            if refused {
+            if self.checkpointer.unsaved.has_dead_letter(offset) {
                 progress.refused += 1;
             } else if self.retries.get(offset).is_some() {
                 progress.deferred += 1;
             } else {
                 progress.delivered += 1;
             }
-            if is_redrive {
-                // One that died again was counted again.
-                self.stats.dead_letters.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-                if !refused {
-                    self.checkpointer.unsaved.no_longer_dead(offset);
-                }
-            }
             replay.open.remove(&offset);
         }
         let progress = replay.progress();
         self.checkpointer.unsaved.replay(replay.record.id, progress);
         self.end_replays_that_are_over();
+    }
+
+    /// The event of a dead letter is delivered, or the live cursor comes to it again.
+    pub(super) fn no_longer_dead(&mut self, offset: u64) {
+        self.checkpointer.unsaved.no_longer_dead(offset);
+        self.count_one_dead_letter_less();
+        for replay in &mut self.replays {
+            if let Source::DeadLetters(letters) = &mut replay.source {
+                letters.forget(offset);
+            }
+        }
+    }
+
+    /// Somebody may have thrown the letter away meanwhile, and counted that.
+    pub(super) fn count_one_dead_letter_less(&self) {
+        let less = |known: u64| known.checked_sub(1);
+        // An error means that there is none to be counted.
+        let _ = self.stats.dead_letters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// A replay that waited for a read has its answer.

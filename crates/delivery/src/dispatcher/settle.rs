@@ -131,8 +131,7 @@ impl Dispatcher {
             match attempt.outcome {
                 Outcome::Delivered => {
                     all_failed = false;
-                    self.stats.metrics.delivered.inc();
-                    self.done(&delivery.event);
+                    self.delivered(delivery);
                 }
                 Outcome::Retry { after, why } => {
                     let wait = Wait::Backoff { at_least: after };
@@ -150,6 +149,14 @@ impl Dispatcher {
             }
         }
         all_failed
+    }
+
+    pub(super) fn delivered(&mut self, delivery: &Delivery) {
+        self.stats.metrics.delivered.inc();
+        if delivery.purpose == Purpose::Redrive {
+            self.no_longer_dead(delivery.event.offset());
+        }
+        self.done(&delivery.event);
     }
 
     /// The delivery needs nothing more.
@@ -251,6 +258,10 @@ impl Dispatcher {
             event: Some(Bytes::copy_from_slice(event.encoded())),
             ..letter
         });
+        if delivery.purpose == Purpose::Redrive {
+            // It takes the place of the letter that was tried again.
+            self.count_one_dead_letter_less();
+        }
         self.done(event);
     }
 
@@ -324,15 +335,18 @@ impl Dispatcher {
 
     /// An event that waited could not be read from the log again.
     pub(super) fn settle_unloaded(&mut self, waiting: Waiting, error: LoadError, now: Instant) {
-        let Waiting { offset, attempt, .. } = waiting;
+        let Waiting { offset, attempt, purpose } = waiting;
         match error {
-            LoadError::Undecodable { record, why } => self.undecodable(&record, why, attempt - 1),
+            LoadError::Undecodable { record, why } => {
+                self.undecodable(&record, why, attempt - 1);
+                if purpose == Purpose::Redrive {
+                    self.count_one_dead_letter_less();
+                }
+            }
             LoadError::Read(ReadError::Trimmed { .. }) => {
-                self.lost(offset, attempt - 1, "retention dropped the event before it could be delivered");
+                self.lost(waiting, "retention dropped the event before it could be delivered");
             }
-            LoadError::Lost => {
-                self.lost(offset, attempt - 1, "the event was damaged, and a repair gave it up");
-            }
+            LoadError::Lost => self.lost(waiting, "the event was damaged, and a repair gave it up"),
             LoadError::Read(error @ ReadError::Damaged { .. }) => {
                 self.stop_at_damage(&error);
                 self.put_back(offset, now);
@@ -345,12 +359,18 @@ impl Dispatcher {
         }
     }
 
-    /// A dead letter without a copy of its event, for there is none.
-    fn lost(&mut self, offset: u64, attempts: u32, why: &str) {
-        self.stats.metrics.lost_events.inc();
-        let letter = self.letter(offset, attempts, why.to_owned());
+    /// A dead letter without a copy of its event, for there is none, but in the letter that was tried again: the store keeps
+    /// that copy.
+    fn lost(&mut self, waiting: Waiting, why: &str) {
+        let Waiting { offset, attempt, purpose } = waiting;
+        let letter = self.letter(offset, attempt - 1, why.to_owned());
         self.tell_of_death(&letter, None, None);
         self.bury(letter);
+        if purpose == Purpose::Redrive {
+            self.count_one_dead_letter_less();
+        } else {
+            self.stats.metrics.lost_events.inc();
+        }
         self.done_unread(offset);
     }
 

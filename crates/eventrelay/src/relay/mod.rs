@@ -312,7 +312,7 @@ async fn reconcile(stores: &Stores, config: &Config) -> Result<Vec<SubscriptionR
     for record in &reconciled.orphaned {
         tracing::warn!(
             subscription = record.spec.name,
-            "this subscription is no longer declared: it keeps its cursor, but delivers nothing"
+            "this subscription is no longer declared: it keeps its cursor, and the log what it needs, but delivers nothing; delete it if it is not to come back"
         );
     }
     if let Err(error) = stores.state.forget_unmade_svix_endpoints().await {

@@ -256,3 +256,126 @@ async fn a_seek_waits_for_what_is_on_its_way_and_forgets_retries() {
     world.log.append_many(3, &["a", "b", "c"]);
     world.until_delivered(9..12).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_log_keeps_what_a_replay_needs_also_while_nothing_may_start() {
+    let (world, running) = at_the_end(json!({}), 8, 100, &[]).await;
+    running.pause();
+    world.store.allow_seek.store(true, Ordering::Relaxed);
+    // Whenever it comes: also into a save that is under way, which knows nothing of it.
+    for wait in 0..250 {
+        running.seek(100).await;
+        let (done, _moved) = oneshot::channel();
+        running.commands.send(Command::Seek { offset: 100, done }).await.unwrap();
+        pass(Duration::from_millis(wait)).await;
+        let id = world.replay(&running, ReplayKind::Replay, 20..70, None).await;
+        pass(Duration::from_secs(1)).await;
+        assert_eq!(running.stats.needed.load(Ordering::Relaxed), 20, "after {wait} ms");
+        let (done, cancelled) = oneshot::channel();
+        running.commands.send(Command::CancelReplay { id, done }).await.unwrap();
+        assert!(cancelled.await.unwrap());
+        pass(Duration::from_secs(1)).await;
+        assert_eq!(running.stats.needed.load(Ordering::Relaxed), 100, "it is over");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_delivers_what_is_settled_beyond_the_cursor_and_leaves_the_rest_to_it() {
+    let world = World::new(spec(json!({"order": "unordered", "max_in_flight": 4})), 1, |delivery| {
+        match delivery.event.offset() {
+            3 | 50 => Step::DeliverAfter(Duration::from_secs(20)),
+            _ => Step::Deliver,
+        }
+    });
+    world.log.append_many(100, &[]);
+    let running = world.start();
+    let settled: Vec<u64> = (0..100).filter(|offset| !matches!(offset, 3 | 50)).collect();
+    world.until_delivered(settled.iter().copied()).await;
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(world.store.durable().progress.cursor(), 3);
+    let id = world.replay(&running, ReplayKind::Replay, 0..200, None).await;
+    world.until_replay_is(id, &ReplayState::Done).await;
+    let mut replayed = deliveries_of(&world, Purpose::Replay);
+    replayed.sort_unstable();
+    assert_eq!(replayed, settled);
+    world.until_durable_cursor(100).await;
+    let mut live = deliveries_of(&world, Purpose::Live);
+    live.sort_unstable();
+    assert_eq!(live, (0..100).collect::<Vec<_>>(), "each once");
+}
+
+/// A subscription all of whose events are dead.
+async fn all_dead(spec: serde_json::Value, batch: usize, events: usize) -> (World, Running) {
+    let world = World::new(super::spec(spec), batch, |_| Step::Reject);
+    world.log.append_many(events, &[]);
+    let running = world.start();
+    world.until("all are dead", || world.store.durable().dead_letters.len() == events).await;
+    (world, running)
+}
+
+#[tokio::test(start_paused = true)]
+async fn redrives_at_once_deliver_each_letter_once() {
+    for (first, second) in [(None, None), (Some(50), None), (None, Some(50)), (Some(30), Some(20))] {
+        let (world, running) = all_dead(json!({"max_in_flight": 4}), 3, 100).await;
+        world.sink.become_(|delivery| match delivery.event.offset() % 7 {
+            0 => Step::DeliverAfter(Duration::from_millis(700)),
+            1 if delivery.attempt == 1 => Step::RetryAfter(Duration::from_millis(300)),
+            _ => Step::DeliverAfter(Duration::from_millis(10)),
+        });
+        let first = world.replay(&running, ReplayKind::Redrive, 0..100, first).await;
+        pass(Duration::from_millis(100)).await;
+        let second = world.replay(&running, ReplayKind::Redrive, 0..100, second).await;
+        world.until_replay_is(first, &ReplayState::Done).await;
+        world.until_replay_is(second, &ReplayState::Done).await;
+        world.until("none is dead", || world.store.durable().dead_letters.is_empty()).await;
+        let mut redriven = deliveries_of(&world, Purpose::Redrive);
+        redriven.sort_unstable();
+        assert_eq!(redriven, (0..100).collect::<Vec<_>>());
+        assert_eq!(running.stats.dead_letters.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_that_are_thrown_away_while_they_are_redriven_are_counted_once() {
+    let (world, running) = all_dead(json!({}), 4, 4).await;
+    world.sink.become_(|_| Step::DeliverAfter(Duration::from_secs(1)));
+    let id = world.replay(&running, ReplayKind::Redrive, 0..4, None).await;
+    pass(Duration::from_millis(500)).await;
+    running.stats.dead_letters.store(0, Ordering::Relaxed);
+    world.until_replay_is(id, &ReplayState::Done).await;
+    assert_eq!(running.stats.dead_letters.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_stays_until_its_event_is_delivered_whatever_becomes_of_the_retry() {
+    let (world, running) = all_dead(json!({}), 4, 3).await;
+    world.store.allow_seek.store(true, Ordering::Relaxed);
+    world.sink.become_(|_| Step::RetryAfter(Duration::from_secs(60)));
+    let id = world.replay(&running, ReplayKind::Redrive, 0..3, None).await;
+    world.until_replay_is(id, &ReplayState::Done).await;
+    let durable = world.store.durable();
+    assert_eq!(
+        (durable.replays[&id].deferred, durable.retrying.len(), durable.dead_letters.len()),
+        (3, 3, 3)
+    );
+    // A seek forgets the retries.
+    running.seek(3).await;
+    let durable = world.store.durable();
+    assert_eq!((durable.retrying.len(), durable.dead_letters.len()), (0, 3));
+    // The log lets go of two while they wait.
+    let id = world.replay(&running, ReplayKind::Redrive, 0..3, None).await;
+    world.until_replay_is(id, &ReplayState::Done).await;
+    world.log.trim(2);
+    world.sink.become_(|_| Step::Deliver);
+    world.until("the retries are over", || world.store.durable().retrying.is_empty()).await;
+    let letters = world.store.durable().dead_letters;
+    assert_eq!(letters.keys().copied().collect::<Vec<_>>(), [0, 1]);
+    assert!(letters.values().all(|letter| letter.event.is_some() && letter.append_time_micros.is_some()));
+    assert_eq!(running.stats.dead_letters.load(Ordering::Relaxed), 2);
+    assert_eq!(running.stats.metrics.lost_events.get(), 0, "there are copies");
+    let id = world.replay(&running, ReplayKind::Redrive, 0..3, None).await;
+    world.until_replay_is(id, &ReplayState::Done).await;
+    assert!(world.store.durable().dead_letters.is_empty());
+    assert_eq!(deliveries_of(&world, Purpose::Redrive), [2, 0, 1]);
+    assert_eq!(running.stats.dead_letters.load(Ordering::Relaxed), 0);
+}
