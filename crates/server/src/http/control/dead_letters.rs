@@ -202,8 +202,8 @@ async fn redrive_dead_letter(
 
 /// Redrive dead letters
 ///
-/// Those of a filter, or all that there are now, in the order of the log. One that is delivered, or waits for a retry, is no dead
-/// letter any more; one that is refused again stays one.
+/// Those of a filter, or all that there are now, in the order of the log. One that is delivered is no dead letter
+/// any more; one that is refused again, or waits for a retry, stays one.
 #[utoipa::path(
     post, path = "/v1/subscriptions/{name}/dead-letters/redrive", tag = "dead letters", security(("bearer" = ["manage"])),
     params(("name" = String, Path, description = "The subscription's name", example = "shipping")),

@@ -34,7 +34,7 @@ struct ReplayBody {
     /// From here on.
     #[schema(value_type = Place)]
     from: Start,
-    /// To here, exclusive; to the cursor where nothing is said, for what comes then is live.
+    /// To here, exclusive; as far as anything is settled where nothing is said, for what comes then is live.
     #[schema(value_type = Option<Place>)]
     to: Option<Start>,
     /// Which events, beside the subscription's own filter.
