@@ -209,10 +209,13 @@ impl Core {
         let (tenant, name) = (spec.tenant.as_str().to_owned(), spec.name.clone());
         let turn = self.turns.take(&tenant, &name).await;
         let known = self.changeable(&tenant, &name, Some(expected_revision)).await?;
+        if known.lifecycle == Lifecycle::Orphaned {
+            // It is the file's, which may declare it again: what is changed meanwhile would be lost at the next start.
+            return Err(ChangeError::Declared { name });
+        }
         let target = self.build(&spec, Origin::Api).await?;
         // One that could not be started is given another try by any change.
-        let is_down = known.lifecycle != Lifecycle::Orphaned && !self.runs(&tenant, &name);
-        let is_quiet = known.spec.delivers_like(&spec) && !is_down;
+        let is_quiet = known.spec.delivers_like(&spec) && self.runs(&tenant, &name);
         // Whatever wanted nothing more was the old target.
         let lifecycle = match known.lifecycle {
             Lifecycle::Disabled { .. } if known.spec.sink != spec.sink => Lifecycle::Enabled,

@@ -154,6 +154,8 @@ fn what_the_file_declares_no_longer_is_shown_and_does_nothing() {
         let refusal = client.refusal(409, method, &format!("{path}/{what}"), body.as_ref());
         assert_eq!(refusal, "subscription_not_running", "{what}");
     }
+    let change = json!({"max_in_flight": 2});
+    assert_eq!(client.refusal(409, "PATCH", path, Some(&change)), "declared_in_configuration");
     let search = "/v1/events?subscription=billing";
     assert_eq!(client.refusal(409, "GET", search, None), "subscription_not_running");
     assert_eq!(letters(&client)[0]["event_id"], event, "it keeps what it had");
