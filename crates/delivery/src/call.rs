@@ -275,16 +275,17 @@ mod tests {
     #[tokio::test]
     async fn in_order_nothing_overtakes_what_could_not_be_read() {
         let log = Arc::new(MemoryLog::new());
-        log.append_many(3, &[]);
+        log.append_many(2, &[]);
         log.cached.store(false, Ordering::Relaxed);
         log.damaged_at.store(1, Ordering::Relaxed);
         let log: Arc<dyn EventLog> = Arc::new(log);
-        for (in_order, expected) in [(true, vec![0]), (false, vec![0, 2])] {
-            let places =
-                (0..3).map(|offset| Waiting { offset, attempt: 1, purpose: Purpose::Live }).collect();
-            let (loaded, unloaded) = load_all(&log, places, in_order).await;
+        for (in_order, expected) in [(true, vec![0]), (false, vec![0, 0])] {
+            let place = |offset| Waiting { offset, attempt: 1, purpose: Purpose::Live };
+            // One that can be read, for what comes behind.
+            let (loaded, unloaded) = load_all(&log, [0, 1, 0].map(place).to_vec(), in_order).await;
             let loaded: Vec<u64> = loaded.iter().map(|delivery| delivery.event.offset()).collect();
-            assert_eq!((loaded, unloaded.len()), (expected.clone(), 3 - expected.len()));
+            assert_eq!(unloaded.len(), 3 - expected.len());
+            assert_eq!(loaded, expected);
         }
     }
 }

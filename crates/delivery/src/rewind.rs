@@ -125,7 +125,7 @@ impl Core {
     ) -> Result<ReplayRecord, ControlError> {
         // Kept until the dispatcher has it, or a change would put another in its place, which has read its replays already.
         let turn = self.turns.take(tenant, name).await;
-        let handle = self.running(tenant, name).await?;
+        let handle = self.obeying(tenant, name).await?;
         let start_offset = self.place("from", request.from).await?;
         let end = match request.to {
             Some(to) => self.place("to", to).await?,
@@ -152,7 +152,7 @@ impl Core {
         request: RedriveRequest,
     ) -> Result<ReplayRecord, ControlError> {
         let turn = self.turns.take(tenant, name).await;
-        let handle = self.running(tenant, name).await?;
+        let handle = self.obeying(tenant, name).await?;
         let from = request.from.unwrap_or(Start::Earliest);
         let start = self.place_among_dead_letters(&handle, "from", from).await?;
         // Those that die from now on are not meant.
@@ -169,6 +169,12 @@ impl Core {
         let record = self.begin(&handle, new).await?;
         drop(turn);
         Ok(record)
+    }
+
+    /// The subscription of that name, whose dispatcher takes commands: what is stored for one that does not, nobody would run.
+    async fn obeying(&self, tenant: &str, name: &str) -> Result<Arc<Handle>, ControlError> {
+        let handle = self.running(tenant, name).await?;
+        if handle.commands.is_closed() { Err(ControlError::Ending) } else { Ok(handle) }
     }
 
     /// The offset of a place that a request names in this field.
@@ -212,10 +218,6 @@ impl Core {
 
     /// To be called in the subscription's turn: nobody else begins one between the count and the insertion.
     async fn begin(&self, handle: &Handle, new: NewReplay) -> Result<ReplayRecord, ControlError> {
-        if handle.commands.is_closed() {
-            // Nobody would run what is stored.
-            return Err(ControlError::Ending);
-        }
         let (state, id) = (self.state.clone(), handle.id);
         let running = move || running(&state, id);
         let running = tokio::task::spawn_blocking(running).await.map_err(|_| ControlError::Ending)??;

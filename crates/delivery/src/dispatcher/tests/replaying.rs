@@ -47,10 +47,9 @@ async fn a_replay_that_may_read_again_waits_for_a_retry_that_goes_before_it() {
     world.log.refuse_reads.store(true, std::sync::atomic::Ordering::Relaxed);
     let id = world.replay(&running, ReplayKind::Replay, 0..10, None).await;
     settle_down().await;
-    world.log.cached.store(true, std::sync::atomic::Ordering::Relaxed);
+    world.log.refuse_reads.store(false, std::sync::atomic::Ordering::Relaxed);
     world.log.append_many(1, &[]);
     world.until("it is to be tried again", || world.store.durable().retrying.contains_key(&10)).await;
-    world.log.refuse_reads.store(false, std::sync::atomic::Ordering::Relaxed);
     let began = Instant::now();
     world.until_replay_is(id, &ReplayState::Done).await;
     assert!(began.elapsed() >= Duration::from_mins(59), "{:?}", began.elapsed());
