@@ -192,8 +192,10 @@ impl Core {
         let start_offset = resolve_start(&self.roster.log, spec.start).await?;
         let name = spec.name.clone();
         let created = self.state.create_subscription(spec, start_offset, lifecycle, audit).await;
-        let tenant = created.map_err(|error| refused(error, &name))?.spec.tenant;
-        let record = self.start_stored(tenant.as_str(), &name, Some(target)).await?;
+        let created = created.map_err(|error| refused(error, &name))?;
+        // The log keeps what it needs from here on, whether it can be started or not.
+        self.roster.park(created.id, created.start_offset);
+        let record = self.start_stored(created.spec.tenant.as_str(), &name, Some(target)).await?;
         tracing::info!(subscription = name, tenant = %record.spec.tenant, "a subscription was made");
         drop(turn);
         Ok(record)

@@ -57,7 +57,7 @@ impl Engine {
     /// # Errors
     /// When no such subscription runs, the state cannot be read, or too many replays are under way.
     pub async fn retry_now(&self, tenant: &str, name: &str, offset: u64) -> Result<RetryNow, ControlError> {
-        let handle = self.running(tenant, name).await?;
+        let handle = self.core().obeying(tenant, name).await?;
         let (done, answer) = oneshot::channel();
         handle.command(Command::RetryNow { offset, done }).await?;
         if answer.await.map_err(|_| ControlError::Ending)? {

@@ -335,6 +335,18 @@ struct Stored {
     rates: Vec<(String, NonZeroU32)>,
 }
 
+/// One that cannot be read holds up nobody who runs, and the log keeps everything for it.
+fn needed_by_parked(state: &State, record: SubscriptionRecord) -> u64 {
+    let (name, tenant) = (record.spec.name.clone(), record.spec.tenant.clone());
+    match Loaded::read(state, record) {
+        Ok(loaded) => loaded.needed_offset(),
+        Err(error) => {
+            tracing::error!(subscription = name, %tenant, %error, "what a subscription that does not run needs cannot be read: the log lets go of nothing");
+            0
+        }
+    }
+}
+
 async fn load(state: State, subscriptions: Vec<(SubscriptionRecord, Target)>) -> Result<Stored, EngineError> {
     let load_all = move || {
         let load_one = |record: SubscriptionRecord| {
@@ -346,8 +358,7 @@ async fn load(state: State, subscriptions: Vec<(SubscriptionRecord, Target)>) ->
         let running = subscriptions.into_iter().map(|(record, target)| Ok((load_one(record)?, target)));
         let running = running.collect::<Result<_, EngineError>>()?;
         let left_out = stored.into_iter().filter(|record| !given.contains(&record.id));
-        let parked = left_out.map(|record| Ok((record.id, load_one(record)?.needed_offset())));
-        let parked = parked.collect::<Result<_, EngineError>>()?;
+        let parked = left_out.map(|record| (record.id, needed_by_parked(&state, record))).collect();
         let rates = state.tenant_delivery_rates().map_err(EngineError::Rates)?;
         Ok(Stored { running, parked, rates })
     };

@@ -14,6 +14,7 @@ use crate::dispatcher::Command;
 use crate::engine::{ControlError, Core, Engine};
 use crate::event_log::{StartError, resolve_start};
 use crate::roster::Handle;
+use crate::status::RunState;
 
 /// How many replays and redrives one subscription may have under way; each holds a run of the log in memory.
 const MAX_REPLAYS: usize = 4;
@@ -53,7 +54,7 @@ impl Engine {
     /// # Errors
     /// When no such subscription runs, there is no such place, or the process is ending.
     pub async fn seek(&self, tenant: &str, name: &str, to: Start) -> Result<u64, ControlError> {
-        let handle = self.running(tenant, name).await?;
+        let handle = self.core().obeying(tenant, name).await?;
         let offset = self.core().place("to", to).await?;
         let (done, moved) = oneshot::channel();
         handle.command(Command::Seek { offset, done }).await?;
@@ -61,9 +62,9 @@ impl Engine {
         Ok(offset)
     }
 
-    /// Delivers a part of the log again, beside the live cursor, which is left
-    /// what is not settled. It goes on after a restart, and repeats a little of what a
-    /// kill has cut short. Durable once this returns Ok, and done also when nobody waits for it any more.
+    /// Delivers a part of the log again, beside the live cursor, to which what is not settled is left. It goes on after a restart,
+    /// and repeats a little of what a kill has cut short. Durable once this returns Ok, and done also when nobody waits for it any
+    /// more.
     ///
     /// # Errors
     /// When no such subscription runs, there is no such place, or too many replays are under way.
@@ -105,7 +106,7 @@ impl Engine {
     /// # Errors
     /// When none of that number is under way, or the process is ending.
     pub async fn cancel_replay(&self, tenant: &str, name: &str, id: ReplayId) -> Result<(), ControlError> {
-        let handle = self.running(tenant, name).await?;
+        let handle = self.core().obeying(tenant, name).await?;
         let (done, ended) = oneshot::channel();
         handle.command(Command::CancelReplay { id, done }).await?;
         match ended.await {
@@ -172,9 +173,17 @@ impl Core {
     }
 
     /// The subscription of that name, whose dispatcher takes commands: what is stored for one that does not, nobody would run.
-    async fn obeying(&self, tenant: &str, name: &str) -> Result<Arc<Handle>, ControlError> {
+    pub(crate) async fn obeying(&self, tenant: &str, name: &str) -> Result<Arc<Handle>, ControlError> {
         let handle = self.running(tenant, name).await?;
-        if handle.commands.is_closed() { Err(ControlError::Ending) } else { Ok(handle) }
+        match (handle.commands.is_closed(), handle.stats.run_state()) {
+            (false, _) => Ok(handle),
+            // It has failed, or could not be started: somebody has to resume it.
+            (true, RunState::Damaged { .. }) => {
+                Err(ControlError::NotRunning { tenant: tenant.to_owned(), name: name.to_owned() })
+            }
+            // It is being changed, or all is ending.
+            (true, _) => Err(ControlError::Ending),
+        }
     }
 
     /// The offset of a place that a request names in this field.

@@ -394,7 +394,7 @@ async fn a_subscription_that_cannot_be_started_says_so_and_is_started_by_a_resum
     assert_eq!(relay.stored().revision, made.revision + 1, "it is stored all the same");
     assert!(matches!(relay.run_state(), RunState::Damaged { .. }), "{:?}", relay.run_state());
     let replay = relay.engine.replay("default", "a", replay_from(Start::Earliest)).await;
-    assert!(matches!(replay, Err(ControlError::Ending)), "{replay:?}");
+    assert!(matches!(replay, Err(ControlError::NotRunning { .. })), "{replay:?}");
     assert_eq!(relay.ended_replays(), Some(0), "nobody would run it");
     relay.tamper("ALTER TABLE hidden RENAME TO cursors");
     relay.engine.resume("default", "a", None).await.unwrap();
